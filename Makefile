@@ -1,0 +1,63 @@
+# make demo    install into .venv and run the main job on the embedded sample
+# make test    install what the tests need and run them, in the three modes of the kernels
+# make check   format, lint, types
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: demo test test-jit test-nojit test-bounds test-slow check format data bench clean
+
+demo: $(VENV)/.installed
+	$(BIN)/treeavg demo
+
+test: test-jit test-nojit test-bounds
+
+# The whole suite, compiled.
+test-jit: $(VENV)/.test
+	$(BIN)/python -m pytest -q -m "not slow"
+
+# The kernels and all that stands on them as plain Python, then with every index checked (in a cache of its own, since
+# cached code does not know about the check).
+test-nojit: $(VENV)/.test
+	NUMBA_DISABLE_JIT=1 TREEAVG_HYPOTHESIS=small $(BIN)/python -m pytest -q -m "not slow and not compiled" tests
+
+test-bounds: $(VENV)/.test
+	NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=$(VENV)/boundscheck $(BIN)/python -m pytest -q -m "not slow and not compiled" tests
+
+test-slow: $(VENV)/.test
+	$(BIN)/python -m pytest -q -m slow
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+data: $(VENV)/.installed
+	$(BIN)/python data/generate.py
+
+bench: $(VENV)/.installed
+	$(BIN)/python -m benchmarks
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: $(VENV)/bin/python setup.py pyproject.toml constraints.txt
+	$(PIP) --editable .
+	touch $@
+
+$(VENV)/.test: $(VENV)/.installed
+	$(PIP) --editable '.[test]'
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.installed
+	$(PIP) --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

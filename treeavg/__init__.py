@@ -1,0 +1,119 @@
+"""Tree averaging: several parsers in, one better parse out.
+
+    >>> import treeavg
+    >>> teachers = [treeavg.read(path) for path in ["a.txt", "b.txt", "c.txt"]]   # doctest: +SKIP
+    >>> average = treeavg.average(teachers)                                        # doctest: +SKIP
+    >>> treeavg.write(average, "average.txt")                                      # doctest: +SKIP
+    >>> print(treeavg.score(treeavg.read("gold.txt"), average))                    # doctest: +SKIP
+
+Names are imported when they are first used, so that ``treeavg --help`` need not load Numba.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from treeavg.version import __version__
+
+if TYPE_CHECKING:
+    from treeavg.averaging import HitCounts, average, hit_counts
+    from treeavg.errors import AlignmentError, ArgumentError, FileError, FormatError, LimitError, TreeavgError
+    from treeavg.formats import read, scan, write
+    from treeavg.metrics import (
+        Agreement,
+        Comparison,
+        LabelRecall,
+        Score,
+        agreement,
+        confidence_interval,
+        label_recall,
+        paired_bootstrap,
+        score,
+        sign_test,
+    )
+    from treeavg.transforms import (
+        binarize,
+        branching,
+        collapse_unaries,
+        delete_tokens,
+        strip_empty,
+        strip_punctuation,
+    )
+    from treeavg.treebank import Treebank
+    from treeavg.view import TreeView
+
+_HOMES = {
+    "averaging": ("HitCounts", "average", "hit_counts"),
+    "errors": ("AlignmentError", "ArgumentError", "FileError", "FormatError", "LimitError", "TreeavgError"),
+    "formats": ("read", "scan", "write"),
+    "metrics": (
+        "Agreement",
+        "Comparison",
+        "LabelRecall",
+        "Score",
+        "agreement",
+        "confidence_interval",
+        "label_recall",
+        "paired_bootstrap",
+        "score",
+        "sign_test",
+    ),
+    "transforms": (
+        "binarize",
+        "branching",
+        "collapse_unaries",
+        "delete_tokens",
+        "strip_empty",
+        "strip_punctuation",
+    ),
+    "treebank": ("Treebank",),
+    "view": ("TreeView",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "Agreement",
+    "AlignmentError",
+    "ArgumentError",
+    "Comparison",
+    "FileError",
+    "FormatError",
+    "HitCounts",
+    "LabelRecall",
+    "LimitError",
+    "Score",
+    "TreeView",
+    "TreeavgError",
+    "Treebank",
+    "__version__",
+    "agreement",
+    "average",
+    "binarize",
+    "branching",
+    "collapse_unaries",
+    "confidence_interval",
+    "delete_tokens",
+    "hit_counts",
+    "label_recall",
+    "paired_bootstrap",
+    "read",
+    "scan",
+    "score",
+    "sign_test",
+    "strip_empty",
+    "strip_punctuation",
+    "write",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'treeavg' has no attribute {name!r}")
+    value = getattr(import_module(f"treeavg.{_HOME_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

@@ -1,0 +1,199 @@
+"""Treebanks from lists, and the checks that every tree must pass."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from treeavg.errors import AlignmentError, ArgumentError, FormatError, quote
+from treeavg.kernels import structure
+from treeavg.strings import StringColumn, flat_ranges, offsets_of
+from treeavg.treebank import Treebank
+from treeavg.view import Block, Constituent
+
+
+def from_lists(
+    tokens: Sequence[Sequence[str] | int],
+    constituents: Sequence[Sequence[Any]],
+    labels: Sequence[Sequence[str]] | None,
+    tags: Sequence[Sequence[str]] | None,
+) -> Treebank:
+    """Build a treebank; see `Treebank.from_constituents`."""
+    count = len(tokens)
+    for name, column in (("constituents", constituents), ("labels", labels), ("tags", tags)):
+        if column is not None and len(column) != count:
+            raise AlignmentError(
+                f"{name}: expected one entry per sentence, {count}, got {len(column)}. Pass lists of one length."
+            )
+    builder = _RowBuilder(labels is not None)
+    words: list[str] = []
+    counted = [isinstance(sentence, int) for sentence in tokens]
+    if any(counted) and not all(counted):
+        raise ArgumentError(
+            "tokens: expected words for every sentence or numbers for every sentence, got both. Pass one kind."
+        )
+    all_tags: list[str] | None = [] if tags is not None or labels is not None else None
+    for index, sentence in enumerate(tokens):
+        if isinstance(sentence, int):
+            length = sentence
+        else:
+            length = len(sentence)
+            words.extend(sentence)
+        own_tags = list(tags[index]) if tags is not None else [""] * length
+        if len(own_tags) != length:
+            raise AlignmentError(
+                f"tags[{index}]: expected {length} tags, one per token, got {len(own_tags)}. Tag every token."
+            )
+        names = labels[index] if labels is not None else None
+        builder.add(index, length, constituents[index], names, own_tags)
+        if all_tags is not None:
+            all_tags.extend(own_tags)
+    bank = builder.build(
+        StringColumn.of(words) if not any(counted) else None,
+        StringColumn.of(all_tags) if all_tags is not None and any(all_tags) else None,
+    )
+    validate(bank, "constituents")
+    return bank
+
+
+def validate(bank: Treebank, where: str) -> None:
+    """Check every tree; see `Treebank.validate`."""
+    if bank.block_offsets is not None:
+        _validate_discontinuous(bank, where)
+        return
+    deepest = int(np.diff(bank.offsets).max(initial=0)) + 1
+    place = np.zeros(3, np.int64)
+    status = structure.check_nested(
+        bank.lengths, bank.offsets, bank.starts, bank.ends, np.empty(deepest, np.int64), place
+    )
+    if status == structure.GOOD:
+        return
+    sentence, row, other = (int(value) for value in place)
+    span = (int(bank.starts[row]), int(bank.ends[row]))
+    if status == structure.CROSSING:
+        raise _crossing(where, sentence, (int(bank.starts[other]), int(bank.ends[other])), span)
+    if status == structure.OUT_OF_RANGE:
+        raise _out_of_range(where, sentence, span, int(bank.lengths[sentence]))
+    raise FormatError(
+        f"{where}[{sentence}]: expected pre-order (by start, longer first), got {span} out of place. "
+        "Build the treebank with Treebank.from_constituents, which sorts."
+    )
+
+
+class _RowBuilder:
+    """Collects constituents given as lists and sorts them into rows."""
+
+    def __init__(self, labelled: bool) -> None:
+        self.labels: list[str] | None = [] if labelled else None
+        self.lengths: list[int] = []
+        self.sentences: list[int] = []
+        self.blocks: list[Constituent] = []
+
+    def add(
+        self, index: int, length: int, constituents: Sequence[Any], names: Sequence[str] | None, tags: list[str]
+    ) -> None:
+        """Take one sentence; labels of single tokens are put before their tags, in place."""
+        if names is not None and len(names) != len(constituents):
+            raise AlignmentError(
+                f"labels[{index}]: expected {len(constituents)} labels, one per constituent, got {len(names)}. "
+                "Label every constituent."
+            )
+        self.lengths.append(length)
+        chains: dict[int, list[str]] = {}
+        for number, given in enumerate(constituents):
+            blocks = _as_blocks(given, f"constituents[{index}][{number}]", length)
+            if len(blocks) == 1 and blocks[0][1] - blocks[0][0] == 1:
+                if names is not None:
+                    chains.setdefault(blocks[0][0], []).append(names[number])
+                continue
+            self.sentences.append(index)
+            self.blocks.append(blocks)
+            if self.labels is not None and names is not None:
+                self.labels.append(names[number])
+        for position, chain in chains.items():
+            tags[position] = " ".join([*chain, tags[position]]) if tags[position] else " ".join(chain)
+
+    def build(self, tokens: StringColumn | None, tags: StringColumn | None) -> Treebank:
+        sentences = np.array(self.sentences, np.int64)
+        fan_outs = np.array([len(blocks) for blocks in self.blocks], np.int64)
+        flat = np.array([block for blocks in self.blocks for block in blocks], np.int32).reshape(-1, 2)
+        bounds = offsets_of(fan_outs)
+        sizes = np.add.reduceat(flat[:, 1] - flat[:, 0], bounds[:-1]) if len(fan_outs) else fan_outs
+        first, last = flat[bounds[:-1], 0], flat[bounds[1:] - 1, 1]
+        order = np.lexsort((-sizes, -last.astype(np.int64), first, sentences))
+        sorted_blocks = flat[flat_ranges(bounds[:-1][order], fan_outs[order])]
+        return Treebank(
+            np.array(self.lengths, np.int32),
+            offsets_of(np.bincount(sentences, minlength=len(self.lengths))),
+            np.ascontiguousarray(sorted_blocks[:, 0]),
+            np.ascontiguousarray(sorted_blocks[:, 1]),
+            block_offsets=offsets_of(fan_outs[order]) if (fan_outs > 1).any() else None,
+            labels=StringColumn.of(self.labels[i] for i in order.tolist()) if self.labels is not None else None,
+            tokens=tokens,
+            tags=tags,
+        )
+
+
+def _as_blocks(given: Any, where: str, length: int) -> Constituent:
+    """Return `given`, a span or a sequence of blocks, as merged blocks; check order and range."""
+    try:
+        blocks = [given] if isinstance(given[0], (int, np.integer)) else list(given)
+        pairs = [(operator.index(start), operator.index(end)) for start, end in blocks]
+    except (TypeError, ValueError, IndexError):
+        raise FormatError(
+            f"{where}: expected (start, end) or a sequence of such blocks, got {quote(given)}. Write half-open blocks."
+        ) from None
+    merged: list[Block] = []
+    for start, end in pairs:
+        if not 0 <= start < end <= length:
+            raise FormatError(
+                f"{where}: expected 0 <= start < end <= {length} (the sentence's length), got ({start}, {end}). "
+                "Blocks are half-open and count tokens from 0."
+            )
+        if merged and start < merged[-1][1]:
+            raise FormatError(
+                f"{where}: expected blocks in order and apart, got {merged[-1]} before ({start}, {end}). Sort them."
+            )
+        if merged and start == merged[-1][1]:
+            merged[-1] = (merged[-1][0], end)
+        else:
+            merged.append((start, end))
+    return tuple(merged)
+
+
+def _validate_discontinuous(bank: Treebank, where: str) -> None:
+    """Check nesting by bit masks, the smaller constituents first: each must swallow whole what it touches."""
+    for view in bank:
+        whole: list[tuple[int, Constituent]] = []
+        for blocks in sorted(view.constituents, key=lambda item: sum(end - start for start, end in item)):
+            mask = 0
+            for start, end in blocks:
+                mask |= (1 << end) - (1 << start)
+            untouched = []
+            for other, model in whole:
+                if other & mask == 0:
+                    untouched.append((other, model))
+                elif other & mask != other:
+                    raise _crossing(where, view.index, _plain(model), _plain(blocks))
+            whole = [*untouched, (mask, blocks)]
+
+
+def _plain(blocks: Constituent) -> tuple[Any, ...]:
+    return blocks[0] if len(blocks) == 1 else blocks
+
+
+def _crossing(where: str, sentence: int, one: tuple[Any, ...], other: tuple[Any, ...]) -> FormatError:
+    return FormatError(
+        f"{where}[{sentence}]: expected nested or disjoint constituents, got {one} and {other}, which cross. "
+        "Mend the tree."
+    )
+
+
+def _out_of_range(where: str, sentence: int, span: Block, length: int) -> FormatError:
+    return FormatError(
+        f"{where}[{sentence}]: expected spans of two tokens or more within 0 and {length}, got {span}. "
+        "Build the treebank with Treebank.from_constituents, which checks."
+    )

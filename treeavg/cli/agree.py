@@ -1,0 +1,75 @@
+"""``treeavg agree``: the table of F1 among teachers."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import Any
+
+from treeavg.cli import options
+
+DESCRIPTION = """\
+Print how much teachers agree with one another: F1 of each (column) against each other (row). No gold trees needed.
+
+  treeavg agree teachers/*.txt
+"""
+
+
+def register(verbs: Any) -> None:
+    """Add the verb."""
+    parser = options.add_verb(verbs, "agree", "print the agreement among teachers", DESCRIPTION)
+    parser.add_argument("teachers", nargs="+", metavar="TEACHER", help="treebank files over the same sentences")
+    parser.add_argument("--metric", choices=options.METRICS, default="sentence-f1", help="default: sentence-f1")
+    parser.add_argument("--convention", choices=options.CONVENTIONS, default="standard", help="default: standard")
+    options.add_alignment(parser)
+    options.add_jobs(parser)
+    options.add_json(parser)
+    options.add_input(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Read all files and print the table."""
+    from treeavg.alignment import Places
+    from treeavg.cli.running import compiling_notice, report_problems, short_names
+    from treeavg.formats import AlignedReader, Columns
+    from treeavg.metrics import agreement
+    from treeavg.report.tables import table
+    from treeavg.treebank import Treebank
+
+    with compiling_notice():
+        reader = AlignedReader(
+            arguments.teachers,
+            arguments.format,
+            encoding=arguments.encoding,
+            on_error=arguments.on_error,
+            jobs=arguments.jobs,
+            columns=[Columns(tokens=arguments.check_tokens, labels=False)] * len(arguments.teachers),
+        )
+        parts = list(reader)
+        report_problems(reader.problems, reader.done)
+        names = short_names(arguments.teachers)
+        result = agreement(
+            [Treebank.concatenate(column) for column in zip(*parts, strict=True)],
+            names=names,
+            metric=arguments.metric,
+            convention=arguments.convention,
+            on_error=arguments.on_error,
+            check_tokens=arguments.check_tokens,
+            places=Places(tuple(item.name for item in reader.readers), files=True),
+        )
+    means = [None if value != value else value for value in result.means.tolist()]
+    if arguments.json:
+        json.dump(
+            {"names": names, "values": result.values.tolist(), "means": means, "signature": str(result.signature)},
+            sys.stdout,
+            ensure_ascii=False,
+        )
+        print()
+        return 0
+    rows = [[name, *(f"{value:.2f}" for value in row)] for name, row in zip(names, result.values.tolist(), strict=True)]
+    rows.append(["mean of the others", *("" if value is None else f"{value:.2f}" for value in means)])
+    print(table([["", *names], *rows]))
+    print(f"\n{result.signature}")
+    return 0

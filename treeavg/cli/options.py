@@ -1,0 +1,177 @@
+"""Options that several verbs share; nothing here loads NumPy."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from treeavg.errors import ArgumentError, FileError, quote
+
+# Repeated here, as the tables themselves live beside code that loads Numba; a test compares them.
+FORMATS = ("brackets", "ptb", "jsonl")
+METHODS = ("generate", "select")
+METRICS = ("sentence-f1", "corpus-f1", "precision", "recall")
+CONVENTIONS = ("standard", "kim2019")
+
+
+def add_verb(verbs: Any, name: str, help: str, description: str) -> argparse.ArgumentParser:
+    """Add a verb with the options that all verbs have."""
+    parser: argparse.ArgumentParser = verbs.add_parser(
+        name, help=help, description=description, allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser
+
+
+def add_input(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say how files are read."""
+    group = parser.add_argument_group("input")
+    group.add_argument(
+        "--format", choices=FORMATS, help="format of the files read (default: by suffix, then by content)"
+    )
+    group.add_argument("--encoding", default="utf-8", help="encoding of the files read (default: utf-8)")
+    group.add_argument(
+        "--on-error",
+        choices=("raise", "skip"),
+        default="raise",
+        help="skip: go on without a sentence that cannot be used, keep its place, list it (default: raise)",
+    )
+
+
+def add_alignment(parser: argparse.ArgumentParser) -> None:
+    """Add the option that makes alignment strict."""
+    parser.add_argument(
+        "--check-tokens", action="store_true", help="require equal words, not only equal sentence lengths"
+    )
+
+
+def add_jobs(parser: argparse.ArgumentParser) -> None:
+    """Add the number of threads."""
+    parser.add_argument("--jobs", type=int, metavar="N", help="threads (default: one a core)")
+
+
+def add_weights(parser: argparse.ArgumentParser) -> None:
+    """Add the weights; see `read_weights`."""
+    parser.add_argument(
+        "--weights",
+        metavar="W",
+        help="one number per teacher (--weights 1 2 0.5), or a file of numbers or of lines 'teacher number'",
+    )
+
+
+def add_output(parser: argparse.ArgumentParser) -> None:
+    """Add where and how to write."""
+    group = parser.add_argument_group("output")
+    group.add_argument("-o", "--output", default="-", metavar="FILE", help="'-' is standard output (default)")
+    group.add_argument("--output-format", choices=FORMATS, help="format written (default: by suffix, else brackets)")
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """Add machine-readable output."""
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
+def join_weights(argv: list[str]) -> list[str]:
+    """Return the arguments with ``--weights 1 2 1`` as one, so that file names may follow.
+
+    All numbers behind ``--weights`` belong to it, or else the one word behind it, a file.
+
+    Examples
+    --------
+    >>> join_weights(["average", "--weights", "1", "-2", "a.txt"])
+    ['average', '--weights=1 -2', 'a.txt']
+    """
+    joined: list[str] = []
+    place = 0
+    while place < len(argv):
+        word = argv[place]
+        place += 1
+        if word == "--":
+            return [*joined, word, *argv[place:]]
+        if word != "--weights":
+            joined.append(word)
+            continue
+        begin = place
+        while place < len(argv) and _is_number(argv[place]):
+            place += 1
+        if place == begin and place < len(argv):
+            place += 1
+        joined.append("=".join([word, " ".join(argv[begin:place])]) if place > begin else word)
+    return joined
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
+
+
+def read_weights(value: str | None, paths: list[str]) -> list[Any] | None:
+    """Return the weights that ``--weights`` names.
+
+    Parameters
+    ----------
+    value : str or None
+        Numbers, or a file: numbers in the order of the teachers, or lines of a teacher's path, file name or stem and
+        a number.
+    paths : list of str
+        The teachers.
+
+    Returns
+    -------
+    list of Decimal, or None
+        Exactly as written, in the order of `paths`.
+
+    Raises
+    ------
+    ArgumentError, FileError
+        The value cannot be understood or read.
+
+    Examples
+    --------
+    >>> read_weights("1 0.5", ["a.txt", "b.txt"])
+    [Decimal('1'), Decimal('0.5')]
+    """
+    if value is None:
+        return None
+    words = value.split()
+    if words and all(map(_is_number, words)):
+        return [_decimal(word) for word in words]
+    try:
+        lines = [line.split() for line in Path(value).read_text(encoding="utf-8").splitlines() if line.strip()]
+    except OSError as error:
+        raise FileError(
+            f"{value}: expected numbers or a file of weights, got: {error.strerror}. Check --weights."
+        ) from None
+    except UnicodeDecodeError:
+        raise ArgumentError(f"{value}: expected a text file of weights, got other bytes. Check --weights.") from None
+    if all(_is_number(word) for line in lines for word in line):
+        return [_decimal(word) for line in lines for word in line]
+    table: dict[str, Any] = {}
+    for number, line in enumerate(lines, 1):
+        if len(line) != 2 or not _is_number(line[1]):
+            raise ArgumentError(
+                f"{value}: expected 'teacher number' on each line, got {quote(' '.join(line))} as entry {number}. "
+                "Mend the file."
+            )
+        table[line[0]] = _decimal(line[1])
+    weights = []
+    for path in paths:
+        names = [name for name in (path, Path(path).name, Path(path).stem) if name in table]
+        if not names:
+            raise ArgumentError(f"{value}: expected a weight for {path}, got none. Name it by its path or file name.")
+        weights.append(table[names[0]])
+    return weights
+
+
+def _decimal(word: str) -> Any:
+    from decimal import Decimal, InvalidOperation
+
+    try:
+        return Decimal(word)
+    except InvalidOperation:
+        return float(word)

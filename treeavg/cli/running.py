@@ -1,0 +1,98 @@
+"""What long work has in common: progress on a terminal, a word while kernels compile, a list of skipped sentences."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from treeavg.errors import ArgumentError, Problem
+
+if TYPE_CHECKING:
+    from treeavg.formats import AlignedReader
+
+
+@contextmanager
+def compiling_notice() -> Iterator[None]:
+    """Say on the terminal that kernels are being compiled, once, if they are."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from numba.core import event
+
+    class Notice(event.Listener):
+        """Numba sends its compile event only where the disk cache has nothing."""
+
+        said = False
+
+        def on_start(self, event: Any) -> None:
+            if not self.said:
+                self.said = True
+                print("treeavg: compiling the kernels, on the first run only ...", file=sys.stderr)
+
+        def on_end(self, event: Any) -> None:
+            pass
+
+    listener = Notice()
+    event.register("numba:compile", listener)  # type: ignore[no-untyped-call]  # Numba has no types
+    try:
+        yield
+    finally:
+        event.unregister("numba:compile", listener)  # type: ignore[no-untyped-call]
+
+
+class Progress:
+    """A bar of sentences on standard error, only on a terminal."""
+
+    def __init__(self, description: str) -> None:
+        from tqdm import tqdm
+
+        self._bar = tqdm(desc=description, unit=" sentences", disable=None, leave=False, dynamic_ncols=True)
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def update(self, sentences: int, reader: AlignedReader) -> None:
+        """Count sentences as done; the total is estimated from the share of the first file that was read."""
+        if self._bar.disable:
+            return
+        fraction = reader.readers[0].fraction
+        if fraction:
+            self._bar.total = max(reader.done, round(reader.done / fraction))
+        self._bar.update(sentences)
+
+
+def report_problems(problems: Iterable[Problem], total: int) -> list[Problem]:
+    """Print what was skipped, one line a sentence, and return it."""
+    first: dict[int, Problem] = {}
+    for problem in problems:
+        first.setdefault(problem.sentence, problem)
+    listed = [first[sentence] for sentence in sorted(first)]
+    if listed:
+        print(f"treeavg: skipped {len(listed):,} of {total:,} sentences:", file=sys.stderr)
+        for problem in listed:
+            print(f"  sentence {problem.sentence + 1}: {problem.message}", file=sys.stderr)
+    return listed
+
+
+def refuse_json_on_stdout(arguments: argparse.Namespace) -> None:
+    """Raise where trees and the JSON summary would both go to standard output."""
+    if arguments.json and arguments.output == "-":
+        raise ArgumentError("--json: expected a file for the trees, got standard output for both. Pass -o FILE.")
+
+
+def short_names(paths: list[str]) -> list[str]:
+    """Return the shortest file names that tell the paths apart."""
+    names = [_without_suffix(os.path.basename(path)) for path in paths]
+    return names if len(set(names)) == len(names) else list(paths)
+
+
+def _without_suffix(name: str) -> str:
+    stem = os.path.splitext(name.removesuffix(".gz"))[0]
+    return stem or name

@@ -1,0 +1,224 @@
+"""Paths: opened, read in pieces, written atomically."""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+import io
+import os
+import stat
+import sys
+import tempfile
+import zlib
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, cast
+
+from treeavg.errors import ArgumentError, FileError, FormatError
+
+BLOCK = 1 << 20
+
+
+def explain(path: str, action: str, error: OSError) -> FileError:
+    """Return a FileError that says which path could not be read or written, why, and what to do.
+
+    Parameters
+    ----------
+    path : str
+        The path as the user gave it.
+    action : str
+        ``read`` or ``write``.
+    error : OSError
+        What the system said.
+
+    Returns
+    -------
+    FileError
+
+    Examples
+    --------
+    >>> print(explain("a.txt", "read", FileNotFoundError(2, "No such file or directory")))
+    a.txt: expected a file to read, got: No such file or directory. Check the path.
+    """
+    advice = {
+        "FileNotFoundError": "Check the path.",
+        "IsADirectoryError": "Name a file, or several: folder/*.txt.",
+        "PermissionError": "Change its permissions, or choose another path.",
+        "NotADirectoryError": "Check the path.",
+    }.get(type(error).__name__, "Free space or choose another path." if action == "write" else "Check the device.")
+    reason = error.strerror or str(error)
+    return FileError(f"{path}: expected a file to {action}, got: {reason}. {advice}")
+
+
+class ByteSource:
+    """Reads blocks of UTF-8 from a path or from standard input (``-``); ``.gz`` is decompressed.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The file; ``-`` is standard input.
+    encoding : str, default "utf-8"
+        Recoded to UTF-8 if it is another.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], encoding: str = "utf-8") -> None:
+        self.name = "<stdin>" if os.fspath(path) == "-" else os.fspath(path)
+        try:
+            self._recode = codecs.lookup(encoding).name not in ("utf-8", "ascii")
+        except LookupError:
+            raise ArgumentError(
+                f"encoding: expected a known encoding, got {encoding!r}. Try 'utf-8' or 'latin-1'."
+            ) from None
+        self._encoding = encoding
+        try:
+            if os.fspath(path) == "-":
+                self._raw: IO[bytes] = sys.stdin.buffer
+            else:
+                self._raw = open(path, "rb")  # noqa: SIM115 (closed by close())
+            self._size = os.fstat(self._raw.fileno()).st_size
+        except io.UnsupportedOperation:
+            self._size = 0  # a stand-in for standard input
+        except OSError as error:
+            raise explain(self.name, "read", error) from None
+        self._position = 0
+        self._stream = cast("IO[bytes]", gzip.GzipFile(fileobj=self._raw)) if self.name.endswith(".gz") else self._raw
+        self._decoder = codecs.getincrementaldecoder(encoding)()
+        self._first = True
+
+    def read(self, size: int = BLOCK) -> bytes:
+        """Return up to about `size` bytes of UTF-8; nothing at the end of the file."""
+        while True:
+            try:
+                raw = self._stream.read(size)
+            except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+                raise FormatError(f"{self.name}: expected gzip data, got: {error}. Compress the file again.") from None
+            except OSError as error:
+                raise explain(self.name, "read", error) from None
+            if self._size:
+                self._position = self._raw.tell()
+            if self._first and raw:
+                self._first = False
+                if not self._recode:
+                    if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+                        raise FormatError(
+                            f"{self.name}:1:1: expected UTF-8, got the mark of UTF-16. Convert the file, or pass "
+                            "encoding='utf-16'."
+                        )
+                    raw = raw.removeprefix(codecs.BOM_UTF8)
+            if not self._recode:
+                return raw
+            try:
+                text = self._decoder.decode(raw, final=not raw)
+            except UnicodeError as error:
+                raise FormatError(
+                    f"{self.name}: expected {self._encoding}, got: {error}. Name the file's own encoding."
+                ) from None
+            if text or not raw:
+                return text.encode()
+
+    @property
+    def fraction(self) -> float | None:
+        """Share of the file read so far; None for a pipe or an empty file."""
+        return self._position / self._size if self._size else None
+
+    def close(self) -> None:
+        """Close the file; standard input stays open."""
+        if self._raw is not sys.stdin.buffer:
+            self._raw.close()
+
+
+class AtomicFile:
+    """A file that appears whole or not at all: written beside its place, moved there on success.
+
+    Standard output (``-``) is held back likewise until all is written. A device or pipe is written directly.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        Where to; a name that ends in ``.gz`` is compressed (without a time stamp, so equal content gives equal bytes).
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = os.fspath(path)
+        self.name = "<stdout>" if self.path == "-" else self.path
+
+    def __enter__(self) -> AtomicFile:
+        self._temporary: str | None = None
+        self._gzip: gzip.GzipFile | None = None
+        try:
+            self._raw = self._open()
+        except OSError as error:
+            raise explain(self.name, "write", error) from None
+        self._target: Any = self._raw
+        if self.path.endswith(".gz"):
+            self._gzip = gzip.GzipFile(filename="", mode="wb", fileobj=self._raw, compresslevel=6, mtime=0)
+            self._target = self._gzip
+        return self
+
+    def _open(self) -> IO[bytes]:
+        if self.path == "-":
+            return tempfile.TemporaryFile()
+        self._real = os.path.realpath(self.path)  # write through a link rather than replace it
+        mode = None
+        if os.path.exists(self._real):
+            status = os.stat(self._real)
+            if stat.S_ISDIR(status.st_mode):
+                raise IsADirectoryError(21, "Is a directory")
+            if not stat.S_ISREG(status.st_mode):
+                return open(self._real, "wb")
+            if not os.access(self._real, os.W_OK):
+                raise PermissionError(13, "Permission denied")
+            mode = stat.S_IMODE(status.st_mode)
+        else:
+            umask = os.umask(0)
+            os.umask(umask)
+            mode = 0o666 & ~umask
+        folder = os.path.dirname(self._real)
+        handle, self._temporary = tempfile.mkstemp(prefix=f".{Path(self._real).name[:100]}.", suffix=".tmp", dir=folder)
+        os.fchmod(handle, mode)
+        return open(handle, "wb")
+
+    def write(self, data: bytes) -> None:
+        """Append bytes."""
+        try:
+            self._target.write(data)
+        except OSError as error:
+            raise explain(self.name, "write", error) from None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                self._commit()
+        except BrokenPipeError:
+            raise
+        except OSError as problem:
+            raise explain(self.name, "write", problem) from None
+        finally:
+            self._discard()
+
+    def _commit(self) -> None:
+        if self._gzip is not None:
+            self._gzip.close()
+        if self.path == "-":
+            self._raw.seek(0)
+            while block := self._raw.read(BLOCK):
+                sys.stdout.buffer.write(block)
+            sys.stdout.buffer.flush()
+        elif self._temporary is not None:
+            self._raw.flush()
+            os.fsync(self._raw.fileno())
+            self._raw.close()
+            os.replace(self._temporary, self._real)
+            self._temporary = None
+        else:
+            self._raw.close()
+
+    def _discard(self) -> None:
+        try:
+            self._raw.close()
+        except OSError:
+            pass  # the error that matters was raised by the write
+        if self._temporary is not None:
+            Path(self._temporary).unlink(missing_ok=True)

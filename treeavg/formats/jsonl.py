@@ -1,0 +1,143 @@
+"""JSON lines: one object a sentence, constituents of any fan-out.
+
+``{"words": ["the", "dog", "barks"], "constituents": [[[0, 3]], [[0, 2]]]}``; each constituent is a list of half-open
+blocks counted from 0. ``labels`` (one a constituent) and ``tags`` (one a token) may stand beside them; ``n``, the
+number of tokens, may stand for ``words``. ``null`` is a missing sentence. Other keys are not kept.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, TypeAlias
+
+from treeavg.errors import FormatError, Problem, TreeavgError, quote
+from treeavg.formats.base import Chunk, Format
+from treeavg.treebank import Treebank
+
+_Record: TypeAlias = dict[str, Any]
+
+
+def _parse(chunk: Chunk) -> tuple[Treebank, list[Problem]]:
+    chunk, problems = chunk.checked()
+    blanked = {problem.sentence - chunk.sentence for problem in problems}
+    lines = chunk.data.tobytes().split(b"\n")
+    if not lines[-1].strip():
+        lines.pop()
+    records: list[_Record | None] = []
+    for number, line in enumerate(lines):
+        try:
+            records.append(None if number in blanked else _record(line))
+        except FormatError as error:
+            records.append(None)
+            problems.append(_located(chunk, number, error))
+    try:
+        bank = _build(records)
+    except (TreeavgError, UnicodeEncodeError):
+        for number, record in enumerate(records):  # find the lines at fault, one at a time
+            try:
+                _build([record])
+            except (TreeavgError, UnicodeEncodeError) as error:
+                records[number] = None
+                problems.append(_located(chunk, number, error))
+        try:
+            bank = _build(records)
+        except TreeavgError as error:
+            raise FormatError(f"{chunk.name}: {error}") from None
+    return bank, sorted(problems, key=lambda problem: problem.sentence)
+
+
+def _located(chunk: Chunk, number: int, error: Exception) -> Problem:
+    """Return the problem of a line; raise it unless problems are to be skipped."""
+    message = str(error)
+    if isinstance(error, UnicodeEncodeError):
+        message = "expected text, got half of a surrogate pair. Mend the escapes."
+    for column in ("constituents", "labels", "tags"):
+        message = message.replace(f"{column}[0]", column)
+    place = f"{chunk.name}:{chunk.line + number}"
+    message = f"{place}{message}" if message[0] == ":" else f"{place}: {message}"
+    if not chunk.skip:
+        raise FormatError(message) from None
+    return Problem(chunk.sentence + number, message)
+
+
+def _record(line: bytes) -> _Record | None:
+    """Return a line's object with its ``n`` filled in; raise where a value has the wrong kind."""
+    if not line.strip():
+        raise FormatError(
+            "expected a JSON object, got an empty line. Remove it, or pass on_error='skip' to keep its place."
+        )
+    try:
+        value = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise FormatError(f":{error.colno}: expected JSON, got an error: {error.msg}. Mend the line.") from None
+    except (RecursionError, ValueError):
+        raise FormatError("expected a flat JSON object, got one too deep or too large. Mend the line.") from None
+    if value is None:
+        return None
+    if not isinstance(value, dict) or "constituents" not in value or not ("words" in value or "n" in value):
+        raise FormatError(
+            f"expected an object with 'words' and 'constituents', got {quote(value)}. See docs/formats.md."
+        )
+    for key in ("words", "labels", "tags"):
+        if key in value and not (isinstance(value[key], list) and all(isinstance(item, str) for item in value[key])):
+            raise FormatError(f"expected {key!r} as a list of strings, got {quote(value[key])}. Mend the line.")
+    if not isinstance(value["constituents"], list):
+        raise FormatError(
+            f"expected 'constituents' as a list, got {quote(value['constituents'])}. List lists of blocks."
+        )
+    length = len(value["words"]) if "words" in value else value["n"]
+    if not isinstance(length, int) or isinstance(length, bool) or not 0 < length < 2**31:
+        raise FormatError(f"expected at least one token, got {quote(length)}. Write null for a missing sentence.")
+    if value.setdefault("n", length) != length:
+        raise FormatError(f"expected {length} words, got 'n': {quote(value['n'])}. Drop 'n'.")
+    return value
+
+
+def _build(records: list[_Record | None]) -> Treebank:
+    """Build one treebank; a None is a missing sentence."""
+    present = [record for record in records if record is not None]
+    columns: dict[str, Any] = {}
+    for key in ("words", "labels"):
+        having = sum(key in record for record in present)
+        if having and having < len(present):
+            raise FormatError(
+                f"expected {key!r} on every line or on none, got it on {having} of {len(present)} lines. Fill it in."
+            )
+    if any("labels" in record for record in present):
+        columns["labels"] = [record["labels"] if record is not None else [] for record in records]
+    if any("tags" in record for record in present):
+        columns["tags"] = [record.get("tags", [""] * record["n"]) if record is not None else [] for record in records]
+    words = not present or "words" in present[0]
+    return Treebank.from_constituents(
+        [record["words"] if record else [] for record in records]
+        if words
+        else [record["n"] if record else 0 for record in records],
+        [record["constituents"] if record else [] for record in records],
+        **columns,
+    )
+
+
+def _serialize(bank: Treebank) -> bytes:
+    lines: list[str] = []
+    for view in bank:
+        if not len(view):
+            lines.append("null")
+            continue
+        record: _Record = {"n": len(view)} if view.tokens is None else {"words": view.tokens}
+        if bank.tags is not None:
+            record["tags"] = view.tags
+        record["constituents"] = view.constituents
+        if bank.labels is not None:
+            record["labels"] = view.labels
+        lines.append(json.dumps(record, ensure_ascii=False))
+    return "".join(f"{line}\n" for line in lines).encode()
+
+
+JSONL = Format(
+    "jsonl",
+    (".jsonl", ".ndjson"),
+    "JSON lines: words, constituents as lists of blocks",
+    line_based=True,
+    parse=_parse,
+    serialize=_serialize,
+)

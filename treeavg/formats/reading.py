@@ -1,0 +1,247 @@
+"""Readers that hand out sentences in batches, of one file or of several side by side."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from treeavg.errors import AlignmentError, ArgumentError, FormatError, Problem, quote, unknown
+from treeavg.formats.base import Chunk, Columns, Format
+from treeavg.formats.brackets import BRACKETS, PTB
+from treeavg.formats.files import BLOCK, ByteSource
+from treeavg.formats.jsonl import JSONL
+from treeavg.jobs import worker_count
+from treeavg.treebank import Treebank
+
+#: Every format by its name; a new one is a file in this folder and a line here.
+FORMATS: dict[str, Format] = {item.name: item for item in (BRACKETS, PTB, JSONL)}
+
+#: Sentences in a batch of `scan`: a few megabytes of text from each teacher.
+BATCH = 4096
+
+ON_ERROR = ("raise", "skip")
+
+
+def format_of(path: str | os.PathLike[str], head: bytes | None = None, name: str | None = None) -> Format:
+    r"""Return the format by its name, else by the path's suffix, else by the content.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        A trailing ``.gz`` does not count.
+    head : bytes, optional
+        The beginning of the content.
+    name : str, optional
+        A key of `FORMATS`.
+
+    Returns
+    -------
+    Format
+        ``brackets`` where nothing else decides.
+
+    Raises
+    ------
+    ArgumentError
+        `name` is unknown.
+
+    Examples
+    --------
+    >>> format_of("trees.jsonl.gz").name, format_of("trees.txt", b"( (S\\n    (NP (DT the)").name
+    ('jsonl', 'ptb')
+    """
+    if name is not None:
+        if name not in FORMATS:
+            raise unknown("format", name, FORMATS)
+        return FORMATS[name]
+    plain = os.fspath(path).removesuffix(".gz")
+    for item in FORMATS.values():
+        if plain.endswith(item.suffixes):
+            return item
+    return _by_content(head) if head else BRACKETS
+
+
+def _by_content(head: bytes) -> Format:
+    start = head.lstrip()
+    if start.startswith((b"{", b"null")):
+        return JSONL
+    # One tree a line: lines begin at the margin and balance. Otherwise most lines are indented or do not balance.
+    lines = [line for line in head.split(b"\n")[:1000] if line.strip()]
+    if len(lines) > 1 and not head.endswith(b"\n"):
+        lines.pop()  # may be cut off
+    whole = sum(line.startswith(b"(") and line.count(b"(") == line.count(b")") for line in lines)
+    return BRACKETS if 2 * whole >= len(lines) or not start.startswith(b"(") else PTB
+
+
+class TreebankReader:
+    """Reads a file in batches of sentences.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        ``-`` is standard input; ``.gz`` is decompressed.
+    format : str, optional
+        A key of `FORMATS`; by default suffix and content decide.
+    encoding : str, default "utf-8"
+    on_error : str, default "raise"
+        ``skip`` turns an erroneous line into a missing sentence and keeps its message in `problems`.
+    columns : Columns
+        Which strings are needed.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        format: str | None = None,
+        *,
+        encoding: str = "utf-8",
+        on_error: str = "raise",
+        columns: Columns | None = None,
+    ) -> None:
+        if on_error not in ON_ERROR:
+            raise unknown("on_error", on_error, ON_ERROR)
+        if format is not None and format not in FORMATS:
+            raise unknown("format", format, FORMATS)
+        self.problems: list[Problem] = []
+        self._source = ByteSource(path, encoding)
+        self.name = self._source.name
+        self._skip = on_error == "skip"
+        self._columns = columns or Columns()
+        self._line, self._sentence = 1, 0
+        self._blocks: list[bytes] = []
+        self._ended = False
+        self._whole: Treebank | None = None
+        self._size = BLOCK
+        self._load()
+        if not self._blocks:
+            raise FormatError(f"{self.name}: expected at least one tree, got an empty file. Check what wrote it.")
+        self.format = format_of(path, self._blocks[0][:65536], format)
+
+    @property
+    def fraction(self) -> float | None:
+        """About how much of the file was read, between 0 and 1; None where its size is unknown."""
+        return self._source.fraction
+
+    @property
+    def done(self) -> bool:
+        """Whether every sentence was handed out."""
+        return self._ended and not self._blocks and not (self._whole is not None and len(self._whole))
+
+    def _load(self) -> None:
+        block = self._source.read(self._size)
+        if block:
+            self._blocks.append(block)
+        else:
+            self._ended = True
+            self._source.close()
+
+    def next(self, count: int) -> Treebank:
+        """Return the next `count` sentences, fewer at the end of the file."""
+        if not self.format.line_based:
+            if self._whole is None:
+                while not self._ended:
+                    self._load()
+                self._whole = self._parse(bytearray().join(self._blocks))
+                self._blocks = []
+            bank, self._whole = self._whole[:count], self._whole[count:]
+            return bank
+        lines = sum(block.count(b"\n") for block in self._blocks)
+        while lines < count and not self._ended:
+            self._load()
+            lines += self._blocks[-1].count(b"\n") if not self._ended else 0
+        data = bytearray().join(self._blocks)
+        self._blocks = []
+        if lines >= count:
+            cut = int(np.flatnonzero(np.frombuffer(data, np.uint8) == 10)[count - 1]) + 1
+            self._blocks = [bytes(data[cut:])] if cut < len(data) else []
+            data = data[:cut]
+            self._size = max(BLOCK, cut + cut // 16)
+        if not self._blocks and not self._ended:
+            self._load()  # so that `done` is known
+        if self._ended and not any(block.strip(b" \t\r\v\f") for block in self._blocks):
+            self._blocks = []
+        return self._parse(data)
+
+    def _parse(self, data: bytearray) -> Treebank:
+        chunk = Chunk(np.frombuffer(data, np.uint8), self.name, self._line, self._sentence, self._columns, self._skip)
+        bank, problems = self.format.parse(chunk)
+        self.problems.extend(problems)
+        self._line += data.count(b"\n")
+        self._sentence += len(bank)
+        return bank
+
+
+class AlignedReader:
+    """Reads several files over the same sentences side by side, batch by batch.
+
+    Iterate over it for lists of treebanks, one from each file. The next batch is read by threads while the caller works
+    on this one.
+
+    Parameters
+    ----------
+    paths, format, encoding, on_error, batch, jobs
+        As for `scan`.
+    columns : sequence of Columns, optional
+        One a path: which strings are needed.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[str | os.PathLike[str]],
+        format: str | None = None,
+        *,
+        encoding: str = "utf-8",
+        on_error: str = "raise",
+        batch: int = BATCH,
+        jobs: int | None = None,
+        columns: Sequence[Columns] | None = None,
+    ) -> None:
+        if not paths:
+            raise ArgumentError("paths: expected at least one file, got none. Name the files.")
+        if [os.fspath(path) for path in paths].count("-") > 1:
+            raise ArgumentError("paths: expected '-' (standard input) at most once, got it twice. Name files.")
+        if not isinstance(batch, int) or batch < 1:
+            raise ArgumentError(f"batch: expected a whole number of sentences, at least 1, got {quote(batch)}.")
+        self._workers = worker_count(jobs)
+        self._batch = batch
+        self.readers = [
+            TreebankReader(path, format, encoding=encoding, on_error=on_error, columns=wanted)
+            for path, wanted in zip(paths, columns or [Columns()] * len(paths), strict=True)
+        ]
+        #: Sentences handed out so far.
+        self.done = 0
+
+    @property
+    def problems(self) -> list[Problem]:
+        """What ``on_error="skip"`` passed over so far, in order of sentences."""
+        return sorted((item for reader in self.readers for item in reader.problems), key=lambda item: item.sentence)
+
+    def __iter__(self) -> Iterator[list[Treebank]]:
+        with ThreadPoolExecutor(self._workers) as pool:
+            ahead = [pool.submit(reader.next, self._batch) for reader in self.readers]
+            while True:
+                banks = [future.result() for future in ahead]
+                counts = [len(bank) for bank in banks]
+                ended = [reader.done for reader in self.readers]
+                if len(set(counts)) > 1 or len(set(ended)) > 1:
+                    self._raise_if_unequal([self.done + count for count in counts])
+                if not all(ended):
+                    ahead = [pool.submit(reader.next, self._batch) for reader in self.readers]
+                self.done += counts[0]
+                yield banks
+                if all(ended):
+                    return
+
+    def _raise_if_unequal(self, counts: list[int]) -> None:
+        """Read the rest to tell how many sentences each file has."""
+        for index, reader in enumerate(self.readers):
+            while not reader.done:
+                counts[index] += len(reader.next(self._batch))
+        least, most = min(counts), max(counts)
+        short, long = self.readers[counts.index(least)].name, self.readers[counts.index(most)].name
+        raise AlignmentError(
+            f"{short}: expected {most} sentences as in {long}, got {least}. All files must hold the same sentences in "
+            "the same order; keep the place of a missing one by an empty line and pass on_error='skip'."
+        )

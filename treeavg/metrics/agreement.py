@@ -1,0 +1,106 @@
+"""How much teachers agree with one another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from treeavg.alignment import Places
+from treeavg.errors import ArgumentError
+from treeavg.metrics.base import Signature
+from treeavg.metrics.constituency import score
+from treeavg.treebank import Treebank
+
+
+@dataclass(frozen=True, eq=False)
+class Agreement:
+    """A square table of F1 between teachers.
+
+    Parameters
+    ----------
+    names : tuple of str, length K
+        The teachers.
+    values : ndarray of float64, shape (K, K)
+        Row: taken as gold; column: as prediction. Between 0 and 100; 100 on the diagonal.
+    signature : Signature
+        The conventions in the numbers.
+    """
+
+    names: tuple[str, ...]
+    values: NDArray[np.float64]
+    signature: Signature
+
+    @property
+    def means(self) -> NDArray[np.float64]:
+        """Mean agreement of each teacher with the others, shape (K,); NaN for a single teacher."""
+        others = len(self.names) - 1
+        if not others:
+            return np.full(1, np.nan)
+        return np.asarray((self.values.sum(axis=0) - self.values.diagonal()) / others)
+
+    def __repr__(self) -> str:
+        return f"<Agreement: {len(self.names)} teachers, mean {np.mean(self.means):.2f}, {self.signature}>"
+
+
+def agreement(
+    teachers: Sequence[Treebank],
+    *,
+    names: Sequence[str] | None = None,
+    metric: str = "sentence-f1",
+    convention: str = "standard",
+    on_error: str = "raise",
+    check_tokens: bool = False,
+    places: Places | None = None,
+) -> Agreement:
+    """Return the table of F1 among teachers.
+
+    Parameters
+    ----------
+    teachers : sequence of Treebank, length K >= 1
+        Over the same sentences.
+    names : sequence of str, length K, optional
+        What to call them; by default ``0``, ``1``, ...
+    metric, convention, on_error, check_tokens
+        As for `treeavg.score`.
+    places : Places, optional
+        How messages name the teachers.
+
+    Returns
+    -------
+    Agreement
+
+    Raises
+    ------
+    AlignmentError
+        The teachers do not hold the same sentences.
+    ArgumentError
+        There is no teacher, the names do not fit, or an option is unknown.
+
+    Examples
+    --------
+    >>> one = Treebank.from_constituents([4], [[(0, 4), (0, 2), (2, 4)]])
+    >>> two = Treebank.from_constituents([4], [[(0, 4), (1, 4), (2, 4)]])
+    >>> agreement([one, two]).values.tolist()
+    [[100.0, 50.0], [50.0, 100.0]]
+    """
+    if not len(teachers):
+        raise ArgumentError("teachers: expected at least one treebank, got none. Pass a list of treebanks.")
+    labels = tuple(names) if names is not None else tuple(map(str, range(len(teachers))))
+    if len(labels) != len(teachers):
+        raise ArgumentError(f"names: expected {len(teachers)}, one per teacher, got {len(labels)}. Name each.")
+    where = places or Places(tuple(f"teachers[{index}]" for index in range(len(teachers))))
+    values = np.empty((len(teachers), len(teachers)))
+    signature = Signature(())
+    for row, gold in enumerate(teachers):
+        for column, predicted in enumerate(teachers):
+            pair = Places((where.names[row], where.names[column]), where.files, where.first)
+            result = score(
+                gold, predicted, metric=metric, convention=convention, on_error=on_error, check_tokens=check_tokens,
+                places=pair,
+            )  # fmt: skip
+            values[row, column] = result.value
+            signature = result.signature
+    return Agreement(labels, values, signature)

@@ -1,0 +1,167 @@
+"""A score is an object: its value, the statistics behind it, and a signature of its conventions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from treeavg.errors import ArgumentError, quote
+
+#: Upper ends of the classes of sentence length in tables.
+LENGTH_CLASSES = (10, 20, 30, 40)
+
+
+@dataclass(frozen=True)
+class Signature:
+    """The conventions in a number, as names and values.
+
+    Parameters
+    ----------
+    items : tuple of (str, str)
+        In the order in which they are printed.
+
+    Examples
+    --------
+    >>> print(Signature((("metric", "sentence-f1"), ("root", "removed"))))
+    metric:sentence-f1|root:removed
+    """
+
+    items: tuple[tuple[str, str], ...]
+
+    def __str__(self) -> str:
+        return "|".join(f"{name}:{value}" for name, value in self.items)
+
+
+@dataclass(frozen=True, eq=False)
+class Statistics:
+    """Counts of the scored sentences.
+
+    Parameters
+    ----------
+    sentences : ndarray of int64, shape (S,)
+        Their indices in the gold treebank.
+    lengths : ndarray of int32, shape (S,)
+        Their tokens.
+    matched, predicted, gold : ndarray of int64, shape (S,)
+        Constituents of both, of the prediction, of the gold tree, as the convention counts them.
+    missing : ndarray of bool, shape (S,)
+        Where the prediction lacks the sentence; it then scores 0.
+    """
+
+    sentences: NDArray[np.int64]
+    lengths: NDArray[np.int32]
+    matched: NDArray[np.int64]
+    predicted: NDArray[np.int64]
+    gold: NDArray[np.int64]
+    missing: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.sentences)
+
+    def where(self, mask: NDArray[np.bool_]) -> Statistics:
+        """Return the statistics of some of the sentences."""
+        return Statistics(*(getattr(self, name)[mask] for name in self.__dataclass_fields__))
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How statistics become a number: terms are summed over sentences, then finished.
+
+    Sums can be resampled without scoring again.
+
+    Parameters
+    ----------
+    name : str
+        What ``metric=`` calls it.
+    terms : callable
+        Statistics to float64 (S, C).
+    finish : callable
+        Sums over sentences (..., C) to values between 0 and 100 (...).
+    """
+
+    name: str
+    terms: Callable[[Statistics], NDArray[np.float64]]
+    finish: Callable[[NDArray[np.float64]], NDArray[np.float64]]
+
+
+@dataclass(frozen=True, eq=False)
+class Score:
+    """A number with what it is made of.
+
+    Parameters
+    ----------
+    value : float
+        Between 0 and 100, not rounded.
+    metric : Metric
+        How the statistics became the value.
+    statistics : Statistics
+        Counts, one entry a scored sentence.
+    signature : Signature
+        Every convention in the number.
+    per_sentence : ndarray of float64, shape (S,)
+        F1 of each scored sentence, between 0 and 100.
+
+    Examples
+    --------
+    >>> from treeavg import Treebank, score
+    >>> gold = Treebank.from_constituents([4], [[(0, 4), (0, 2), (2, 4)]])
+    >>> print(score(gold, gold))
+    sentence-f1 100.00
+    """
+
+    value: float
+    metric: Metric
+    statistics: Statistics
+    signature: Signature
+    per_sentence: NDArray[np.float64]
+
+    def __str__(self) -> str:
+        return f"{self.metric.name} {self.value:.2f}"
+
+    def __repr__(self) -> str:
+        return f"<Score: {self} {self.signature}>"
+
+    def __float__(self) -> float:
+        return self.value
+
+    def by_length(self, classes: Sequence[int] = LENGTH_CLASSES) -> list[tuple[str, int, float]]:
+        """Return the value for classes of sentence length.
+
+        Parameters
+        ----------
+        classes : sequence of int, default (10, 20, 30, 40)
+            Upper ends, increasing, inclusive; a last class takes what is longer.
+
+        Returns
+        -------
+        list of (str, int, float)
+            Name of the class, sentences in it, value; classes without sentences are left out.
+
+        Raises
+        ------
+        ArgumentError
+            The classes do not increase.
+
+        Examples
+        --------
+        >>> from treeavg import Treebank, score
+        >>> gold = Treebank.from_constituents([4], [[(0, 4), (0, 2), (2, 4)]])
+        >>> score(gold, gold).by_length()
+        [('1-10', 1, 100.0)]
+        """
+        ends = list(classes)
+        if ends != sorted(set(ends)) or any(not isinstance(end, int) or end < 1 for end in ends):
+            raise ArgumentError(f"classes: expected increasing whole numbers, got {quote(classes)}. Sort them.")
+        rows = []
+        for low, high in zip([0, *ends], [*ends, None], strict=True):
+            mask = self.statistics.lengths > low
+            if high is not None:
+                mask &= self.statistics.lengths <= high
+            if mask.any():
+                part = self.statistics.where(mask)
+                value = float(self.metric.finish(self.metric.terms(part).sum(axis=0)))
+                rows.append((f"{low + 1}-{high}" if high is not None else f"{low + 1}+", len(part), value))
+        return rows
