@@ -22,7 +22,7 @@ def escape_token(token: str) -> str:
     Examples
     --------
     >>> escape_token(":-)"), escape_token("-LRB-")
-    (':--RRB-', '\\\\-LRB-')
+    (':--RRB-', '\\-LRB-')
     """
 
     def code(match: re.Match[str]) -> str:
@@ -37,8 +37,8 @@ def unescape_token(token: str) -> str:
 
     Examples
     --------
-    >>> unescape_token("-LRB-"), unescape_token("1\\\\/2")
-    ('(', '1\\\\/2')
+    >>> unescape_token("-LRB-"), unescape_token("1\\/2")
+    ('(', '1\\/2')
     """
 
     def bracket(match: re.Match[str]) -> str:

@@ -152,7 +152,7 @@ def serialize(bank: Treebank) -> bytes:
     Examples
     --------
     >>> serialize(Treebank.from_constituents([["the", "dog", "barks"]], [[(0, 3), (0, 2)]]))
-    b'(X (X (X the) (X dog)) (X barks))\\n'
+    b'(X (X (X the) (X dog)) (X barks))\n'
     """
     sentence = bank.first_discontinuous
     if sentence is not None:

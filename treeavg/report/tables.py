@@ -21,8 +21,8 @@ def printable(text: str) -> str:
 
     Examples
     --------
-    >>> printable("a\\x1b[31m")
-    'a\\ufffd[31m'
+    >>> printable("a\x1b[31m")
+    'a\ufffd[31m'
     """
     return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
 

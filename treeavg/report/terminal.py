@@ -36,7 +36,7 @@ def draw(
     --------
     >>> from treeavg import Treebank
     >>> bank = Treebank.from_constituents([["the", "dog", "barks"]], [[(0, 3), (0, 2)]])
-    >>> print("\\n".join(draw(bank[0], [2, 1])))
+    >>> print("\n".join(draw(bank[0], [2, 1])))
     • 2
     ├─ • 1  the dog
     └─ barks

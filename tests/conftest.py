@@ -1,0 +1,25 @@
+"""Shared by all tests: hypothesis profiles, the shared data, small makers of trees."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = ROOT.parent / "shared" / "data"
+
+_QUIET = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture]
+settings.register_profile("full", derandomize=True, deadline=None, max_examples=150, suppress_health_check=_QUIET)
+settings.register_profile("small", derandomize=True, deadline=None, max_examples=12, suppress_health_check=_QUIET)
+settings.load_profile(os.environ.get("TREEAVG_HYPOTHESIS", "full"))
+
+
+@pytest.fixture
+def shared_data() -> Path:
+    """Return the folder of published parser outputs, or skip."""
+    if not SHARED.is_dir():
+        pytest.skip("../shared/data is absent: published parser outputs are not part of the project")
+    return SHARED
