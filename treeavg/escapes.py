@@ -2,7 +2,7 @@ r"""Brackets inside words: how a bracketed file spells them.
 
 ``(`` is written ``-LRB-`` and ``)`` is written ``-RRB-``, wherever in the word they stand. A word that holds such a
 code literally gets a backslash before it, and backslashes right before a bracket or a code are doubled, so that every
-word comes back as it was. Nothing else is changed: ``-LCB-`` or ``\\/`` stay as the corpus has them.
+word comes back as it was. Nothing else is changed: ``-LCB-`` or ``\/`` stay as the corpus has them.
 """
 
 from __future__ import annotations

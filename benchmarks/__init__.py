@@ -1,0 +1,1 @@
+"""Benchmarks: seeded, each prints one table. ``python -m benchmarks`` runs all; nothing here is a test."""
