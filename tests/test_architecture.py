@@ -21,13 +21,15 @@ PACKAGE = ROOT / "treeavg"
 LAYERS: dict[str, int] = {
     "version": 0, "errors": 0,
     "kernels": 1, "escapes": 1, "jobs": 1,
-    "strings": 2, "view": 2, "treebank": 2, "building": 2, "interop": 2, "transforms": 2,
+    "strings": 2, "view": 2, "treebank": 2, "dependency": 2, "building": 2, "interop": 2, "transforms": 2,
     "formats": 3, "alignment": 3,
     "averaging": 4, "metrics": 4,
     "report": 5,
     "cli": 6, "__main__": 7,
 }  # fmt: skip
 HEAVY = {"torch", "parsers", "transformers", "scipy", "matplotlib", "dask", "pyarrow"}
+#: HiGHS is imported where it is called.
+ALLOWED = {("averaging.fallback", "scipy")}
 
 
 def modules() -> Iterator[tuple[str, Path]]:
@@ -61,7 +63,8 @@ def test_layers(name: str, path: Path) -> None:
     room = name.split(".")[0]
     assert room in LAYERS, f"{name}: give it a layer"
     for target in imports(path):
-        assert target.split(".")[0] not in HEAVY, f"{name} imports {target}"
+        heavy = target.split(".")[0]
+        assert heavy not in HEAVY or (name, heavy) in ALLOWED, f"{name} imports {target}"
         if target.startswith("treeavg."):
             other = target.split(".")[1]
             if other in LAYERS and other != room:
@@ -82,7 +85,9 @@ def test_kernel_contract(path: Path) -> None:
         inner = {type(part) for part in ast.walk(node)}
         assert not inner & {ast.Raise, ast.Assert, ast.Try, ast.With, ast.ListComp, ast.Dict}, node.name
         text = ast.get_docstring(node) or ""
-        assert "twin" in text or path.stem == "brackets" or "Tell whether" in text, f"{node.name}: name its twin"
+        assert "twin" in text.lower() or path.stem == "brackets" or "Tell whether" in text, (
+            f"{node.name}: name its twin"
+        )
 
 
 def test_decorator_options() -> None:
@@ -161,18 +166,15 @@ def test_options_repeat_the_tables() -> None:
 
 
 def loaded_after(statement: str) -> set[str]:
-    code = f"import sys\n{statement}\nprint(*sorted(name.split('.')[0] for name in sys.modules))"
+    code = f"import sys\n{statement}\nprint(*sorted(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=ROOT)
     return set(done.stdout.splitlines()[-1].split())
 
 
 def test_start_up() -> None:
     """Importing loads neither torch nor numba; help texts neither numpy nor numba; averaging not torch nor nltk."""
-    assert not loaded_after("import treeavg") & {"torch", "numba", "numpy", "nltk"}
-    assert not loaded_after("import treeavg.cli; treeavg.cli.build_parser().format_help()") & {
-        "torch",
-        "numba",
-        "numpy",
-        "nltk",
-    }
-    assert not loaded_after("import treeavg; treeavg.average; treeavg.score; treeavg.read") & {"torch", "nltk", "scipy"}
+    heavy = {"torch", "numba", "numpy", "nltk"}
+    assert not loaded_after("import treeavg") & heavy
+    assert not loaded_after("import treeavg.cli; treeavg.cli.build_parser().format_help()") & heavy
+    everything = "import treeavg; [getattr(treeavg, name) for name in treeavg.__all__]"
+    assert not loaded_after(everything) & {"torch", "nltk", "scipy.optimize"}

@@ -182,7 +182,7 @@ def test_messages(arguments: dict[str, object], kind: type[Exception], message: 
 def test_messages_of_methods() -> None:
     """Wrong columns, indices and mixtures."""
     bank = sample()
-    with pytest.raises(ArgumentError, match="replace: expected one of labels, tokens, tags, got 'words'"):
+    with pytest.raises(ArgumentError, match="replace: expected one of labels, tokens, tags, support, got 'words'"):
         bank.replace(words=None)
     with pytest.raises(ArgumentError, match="replace: expected 6 tokens, got 1"):
         bank.replace(tokens=StringColumn.of(["a"]))

@@ -18,7 +18,16 @@ from treeavg.version import __version__
 
 if TYPE_CHECKING:
     from treeavg.averaging import HitCounts, average, hit_counts
-    from treeavg.errors import AlignmentError, ArgumentError, FileError, FormatError, LimitError, TreeavgError
+    from treeavg.dependency import DependencyTreebank, DependencyView
+    from treeavg.errors import (
+        AlignmentError,
+        ArgumentError,
+        FileError,
+        FormatError,
+        LimitError,
+        SearchLimitWarning,
+        TreeavgError,
+    )
     from treeavg.formats import read, scan, write
     from treeavg.metrics import (
         Agreement,
@@ -40,12 +49,21 @@ if TYPE_CHECKING:
         strip_empty,
         strip_punctuation,
     )
-    from treeavg.treebank import Treebank
+    from treeavg.treebank import SearchReport, Treebank
     from treeavg.view import TreeView
 
 _HOMES = {
     "averaging": ("HitCounts", "average", "hit_counts"),
-    "errors": ("AlignmentError", "ArgumentError", "FileError", "FormatError", "LimitError", "TreeavgError"),
+    "dependency": ("DependencyTreebank", "DependencyView"),
+    "errors": (
+        "AlignmentError",
+        "ArgumentError",
+        "FileError",
+        "FormatError",
+        "LimitError",
+        "SearchLimitWarning",
+        "TreeavgError",
+    ),
     "formats": ("read", "scan", "write"),
     "metrics": (
         "Agreement",
@@ -67,7 +85,7 @@ _HOMES = {
         "strip_empty",
         "strip_punctuation",
     ),
-    "treebank": ("Treebank",),
+    "treebank": ("SearchReport", "Treebank"),
     "view": ("TreeView",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -77,12 +95,16 @@ __all__ = [
     "AlignmentError",
     "ArgumentError",
     "Comparison",
+    "DependencyTreebank",
+    "DependencyView",
     "FileError",
     "FormatError",
     "HitCounts",
     "LabelRecall",
     "LimitError",
     "Score",
+    "SearchLimitWarning",
+    "SearchReport",
     "TreeView",
     "TreeavgError",
     "Treebank",

@@ -8,9 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from treeavg.dependency import DependencyTreebank
 from treeavg.errors import AlignmentError, ArgumentError, Problem, quote, unknown
 from treeavg.treebank import Treebank
 
+Trees = Treebank | DependencyTreebank
+
+_KINDS = {Treebank: "constituency", DependencyTreebank: "dependency"}
 _ADVICE = "All must hold the same sentences in the same order"
 
 
@@ -45,7 +49,7 @@ class Places:
 
 
 def align(
-    treebanks: Sequence[Treebank],
+    treebanks: Sequence[Trees],
     *,
     places: Places | None = None,
     check_tokens: bool = False,
@@ -55,7 +59,7 @@ def align(
 
     Parameters
     ----------
-    treebanks : sequence of Treebank, length K >= 1
+    treebanks : sequence of Treebank or of DependencyTreebank, length K >= 1
         Not modified.
     places : Places, optional
         How to name them; by default ``teachers[k][i]``.
@@ -88,13 +92,18 @@ def align(
         raise unknown("on_error", on_error, ("raise", "skip"))
     if not len(treebanks):
         raise ArgumentError("teachers: expected at least one treebank, got none. Pass a list of treebanks.")
-    for index, bank in enumerate(treebanks):
-        if not isinstance(bank, Treebank):
-            raise ArgumentError(
-                f"teachers[{index}]: expected a Treebank, got {quote(bank)}. Read it with treeavg.read, or build it "
-                "with Treebank.from_constituents."
-            )
     places = places or Places(tuple(f"teachers[{index}]" for index in range(len(treebanks))))
+    for index, bank in enumerate(treebanks):
+        if not isinstance(bank, (Treebank, DependencyTreebank)):
+            raise ArgumentError(
+                f"{places.names[index]}: expected a Treebank, got {quote(bank)}. Read it with treeavg.read, or build "
+                "it with Treebank.from_constituents."
+            )
+        if type(bank) is not type(treebanks[0]):
+            raise ArgumentError(
+                f"{places.names[index]}: expected {_KINDS[type(treebanks[0])]} trees as in {places.names[0]}, got "
+                f"{_KINDS[type(bank)]} trees. Average one kind at a time."
+            )
     model = treebanks[0]
     for index, bank in enumerate(treebanks):
         if len(bank) != len(model):
@@ -127,7 +136,7 @@ def align(
     return lengths, [Problem(places.first + sentence, found[sentence]) for sentence in sorted(found)]
 
 
-def _compare_words(treebanks: Sequence[Treebank], places: Places, found: dict[int, str]) -> None:
+def _compare_words(treebanks: Sequence[Trees], places: Places, found: dict[int, str]) -> None:
     """Add to `found` the sentences whose words differ from the first treebank's."""
     model = treebanks[0]
     for index, bank in enumerate(treebanks):
@@ -135,7 +144,8 @@ def _compare_words(treebanks: Sequence[Treebank], places: Places, found: dict[in
             raise ArgumentError(f"{places.names[index]}: expected words to compare, got none. Pass check_tokens=False.")
         if bank.tokens == model.tokens and np.array_equal(bank.lengths, model.lengths):
             continue
-        for sentence, (mine, theirs) in enumerate(zip(bank, model, strict=True)):
+        for sentence in range(len(bank)):
+            mine, theirs = bank[sentence], model[sentence]
             if len(mine) == len(theirs) and mine.tokens != theirs.tokens and sentence not in found:
                 found[sentence] = (
                     f"{places.of(index, sentence)}: expected the words of {places.of(0, sentence)}, got others. "
@@ -144,7 +154,7 @@ def _compare_words(treebanks: Sequence[Treebank], places: Places, found: dict[in
                 )
 
 
-def _first_difference(bank: Treebank, model: Treebank, sentence: int) -> str:
+def _first_difference(bank: Trees, model: Trees, sentence: int) -> str:
     """Return a clause that names the first differing words, or nothing where there are no words."""
     mine, theirs = bank[sentence].tokens, model[sentence].tokens
     if mine is None or theirs is None:

@@ -7,6 +7,8 @@
     |-- LimitError       a sentence that an algorithm cannot hold          (also a ValueError)
     `-- FileError        a path that cannot be opened, read or written     (also an OSError)
 
+    SearchLimitWarning   a UserWarning: the best tree found, without a proof
+
 Every message reads ``where: expected X, got Y. What to do next.`` Files count lines and columns from 1, Python
 sequences count from 0; the message shows which by its brackets (``teachers[2][117]``) or colons (``file.txt:118:42``).
 """
@@ -56,6 +58,10 @@ class Problem:
 
     sentence: int
     message: str
+
+
+class SearchLimitWarning(UserWarning):
+    """A search gave up before its tree was proved best."""
 
 
 def quote(value: object, limit: int = 60) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -15,6 +16,38 @@ from treeavg.view import TreeView, counted
 
 if TYPE_CHECKING:
     import nltk
+
+
+@dataclass(frozen=True)
+class SearchReport:
+    """What the search for the best trees found out about itself.
+
+    Parameters
+    ----------
+    proved : ndarray of bool, shape (N,)
+        Whether the tree of a sentence is proved best.
+    nodes : ndarray of int64, shape (N,)
+        Nodes of branch and bound.
+    largest : ndarray of int64, shape (N,)
+        Constituents in the largest component of conflicts.
+    candidates : ndarray of int64, shape (N,)
+        Constituents that were searched, after pruning.
+    gaps : ndarray of float64, shape (N,)
+        By how much a better tree could be better, in the objective; 0 where proved.
+
+    Examples
+    --------
+    >>> import treeavg
+    >>> bank = Treebank.from_constituents([3], [[(0, 2)]])
+    >>> treeavg.average([bank, bank], binary=False).search.proved.tolist()
+    [True]
+    """
+
+    proved: NDArray[np.bool_]
+    nodes: NDArray[np.int64]
+    largest: NDArray[np.int64]
+    candidates: NDArray[np.int64]
+    gaps: NDArray[np.float64]
 
 
 class Treebank:
@@ -43,6 +76,8 @@ class Treebank:
         The words.
     tags : StringColumn, length T, optional
         Labels of the brackets over one token.
+    support : ndarray of float64, shape (M,), optional
+        Share of the teachers' weight that has each constituent.
 
     Examples
     --------
@@ -54,7 +89,19 @@ class Treebank:
     (['the', 'dog', 'barks'], [(0, 3), (0, 2)])
     """
 
-    __slots__ = ("block_offsets", "ends", "labels", "lengths", "offsets", "starts", "tags", "token_offsets", "tokens")
+    __slots__ = (
+        "block_offsets",
+        "ends",
+        "labels",
+        "lengths",
+        "offsets",
+        "search",
+        "starts",
+        "support",
+        "tags",
+        "token_offsets",
+        "tokens",
+    )
 
     def __init__(
         self,
@@ -67,6 +114,7 @@ class Treebank:
         labels: StringColumn | None = None,
         tokens: StringColumn | None = None,
         tags: StringColumn | None = None,
+        support: NDArray[np.float64] | None = None,
     ) -> None:
         self.lengths = lengths
         self.offsets = offsets
@@ -76,6 +124,9 @@ class Treebank:
         self.labels = labels
         self.tokens = tokens
         self.tags = tags
+        self.support = support
+        #: How the search for these trees went, where there was one (`treeavg.average`); not kept by slices.
+        self.search: SearchReport | None = None
         self.token_offsets = offsets_of(lengths)
 
     # ------------------------------------------------------------------ making
@@ -194,6 +245,7 @@ class Treebank:
         block_offsets = None
         if any(part.block_offsets is not None for part in parts):
             block_offsets = offsets_of(np.concatenate([part.fan_outs for part in parts]))
+        supports = [part.support for part in parts if part.support is not None]
         tags = None
         if any(part.tags is not None for part in parts):
             tags = StringColumn.concatenate(
@@ -211,15 +263,16 @@ class Treebank:
             labels=_concatenate_strings([part.labels for part in parts]),
             tokens=_concatenate_strings([part.tokens for part in parts]),
             tags=tags,
+            support=np.concatenate(supports) if len(supports) == len(parts) else None,
         )
 
-    def replace(self, **columns: StringColumn | None) -> Treebank:
-        """Return a treebank with other `labels`, `tokens` or `tags` and the same trees.
+    def replace(self, **columns: Any) -> Treebank:
+        """Return a treebank with other `labels`, `tokens`, `tags` or `support` and the same trees.
 
         Parameters
         ----------
-        **columns : StringColumn or None
-            ``labels``, ``tokens``, ``tags``.
+        **columns : StringColumn, ndarray or None
+            ``labels``, ``tokens``, ``tags``, ``support``.
 
         Returns
         -------
@@ -237,7 +290,12 @@ class Treebank:
         >>> bank.replace(tokens=None)[0].tokens is None
         True
         """
-        wanted = {"labels": self.constituent_count, "tokens": self.token_count, "tags": self.token_count}
+        wanted = {
+            "labels": self.constituent_count,
+            "tokens": self.token_count,
+            "tags": self.token_count,
+            "support": self.constituent_count,
+        }
         for name, column in columns.items():
             if name not in wanted:
                 raise ArgumentError(f"replace: expected one of {', '.join(wanted)}, got {name!r}. Name a column.")
@@ -245,7 +303,7 @@ class Treebank:
                 raise ArgumentError(
                     f"replace: expected {wanted[name]} {name}, got {len(column)}. Give one string per entry."
                 )
-        strings = {"labels": self.labels, "tokens": self.tokens, "tags": self.tags} | columns
+        strings = {name: getattr(self, name) for name in wanted} | columns
         return Treebank(self.lengths, self.offsets, self.starts, self.ends, block_offsets=self.block_offsets, **strings)
 
     # ------------------------------------------------------------------ sizes
@@ -354,6 +412,7 @@ class Treebank:
                 labels=_pick(self.labels, rows),
                 tokens=_pick(self.tokens, words),
                 tags=_pick(self.tags, words),
+                support=self.support[rows] if self.support is not None else None,
             )
         )
 
@@ -376,6 +435,7 @@ class Treebank:
                 labels=self.labels.take(rows) if self.labels is not None else None,
                 tokens=self.tokens.take(words) if self.tokens is not None else None,
                 tags=self.tags.take(words) if self.tags is not None else None,
+                support=self.support[rows] if self.support is not None else None,
             )
         )
 
@@ -399,6 +459,8 @@ class Treebank:
             and self.labels == other.labels
             and self.tokens == other.tokens
             and self.tags == other.tags
+            and (self.support is None) == (other.support is None)
+            and (self.support is None or np.array_equal(self.support, other.support))  # type: ignore[arg-type]
         )
 
     __hash__ = None  # type: ignore[assignment]
@@ -421,7 +483,7 @@ class Treebank:
         >>> bank.same_trees(Treebank.from_constituents([2], [[(0, 2)]]))
         True
         """
-        bare = {"labels": None, "tokens": None, "tags": None}
+        bare = {"labels": None, "tokens": None, "tags": None, "support": None}
         return self.replace(**bare) == other.replace(**bare)
 
     def validate(self, where: str = "constituents") -> None:

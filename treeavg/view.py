@@ -72,6 +72,11 @@ class TreeView:
         return _listed(self.treebank.labels, self._rows)
 
     @property
+    def support(self) -> list[float] | None:
+        """Share of the teachers' weight that has each constituent, in the order of `constituents`, or None."""
+        return None if self.treebank.support is None else [float(value) for value in self.treebank.support[self._rows]]
+
+    @property
     def constituents(self) -> list[Constituent]:
         """Constituents of two tokens or more in pre-order, each a tuple of half-open blocks."""
         bank, rows = self.treebank, self._rows

@@ -251,8 +251,15 @@ MESSAGES = [
      AlignmentError, r"expected the words of teachers\[0\]\[0\].*token 1: 'x' against 'b'"),
     (lambda one: treeavg.average([one, Treebank.from_constituents([3], [[]])], check_tokens=True), ArgumentError,
      "expected words to compare, got none"),
-    (lambda one: treeavg.average([Treebank.from_constituents([3], [[((0, 1), (2, 3))]])]), ArgumentError,
+    (lambda one: treeavg.hit_counts([Treebank.from_constituents([3], [[((0, 1), (2, 3))]])]), ArgumentError,
      r"teachers\[0\]\[0\]: expected continuous constituents"),
+    (lambda one: treeavg.average([one, treeavg.DependencyTreebank.from_heads([[2, 0, 2]])]), ArgumentError,
+     r"teachers\[1\]: expected constituency trees as in teachers\[0\], got dependency trees"),
+    (lambda one: treeavg.average([one], objective="f2"), ArgumentError, "objective: expected one of 'hits', 'f1'"),
+    (lambda one: treeavg.average([one], labels="vote"), ArgumentError, r"teachers\[0\]: expected labels"),
+    (lambda one: treeavg.average([one], labels="hits", method="select"), ArgumentError, "Use method='generate'"),
+    (lambda one: treeavg.average([one], beta=-1), ArgumentError, "beta: expected a number, at least 0, got -1"),
+    (lambda one: treeavg.average([one], threshold=1.5), ArgumentError, "threshold: expected a number, from 0 to 1"),
     (lambda one: treeavg.hit_counts([one]).support(bank("(ab)")), AlignmentError, "treebank: expected the 1 sentences"),
 ]  # fmt: skip
 

@@ -209,3 +209,45 @@ def delete_tokens(
             out_ends[row] = places[ends[row]]
             sizes[row] = out_ends[row] - out_starts[row]
         first_token += n
+
+
+BAD_RANGE = 4
+NO_ROOT = 5
+SEVERAL_ROOTS = 6
+CYCLE = 7
+
+
+@kernel
+def check_heads(lengths: I32, token_offsets: I64, heads: I32, marks: I32, place: I64) -> int:
+    """Check that each sentence's heads form a tree with one root; twin: ``naive.check_heads``.
+
+    Heads count words from 1, 0 is the root. `marks` (longest sentence + 1) is scratch. `place` (2) receives sentence
+    and word, both from 0. Returns a status of this module.
+    """
+    for sentence in range(lengths.shape[0]):
+        begin = token_offsets[sentence]
+        n = lengths[sentence]
+        place[0] = sentence
+        roots = 0
+        for word in range(n):
+            marks[word + 1] = 0
+            if heads[begin + word] < 0 or heads[begin + word] > n:
+                place[1] = word
+                return BAD_RANGE
+            if heads[begin + word] == 0:
+                roots += 1
+                if roots == 2:
+                    place[1] = word
+                    return SEVERAL_ROOTS
+        if n > 0 and roots == 0:
+            place[1] = 0
+            return NO_ROOT
+        for word in range(1, n + 1):
+            node = word
+            while node > 0 and marks[node] == 0:
+                marks[node] = word
+                node = heads[begin + node - 1]
+            if node > 0 and marks[node] == word:
+                place[1] = node - 1
+                return CYCLE
+    return GOOD

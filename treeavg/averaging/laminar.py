@@ -1,0 +1,247 @@
+"""Averages of any shape: non-binary, discontinuous, labelled."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+from treeavg.alignment import Places
+from treeavg.averaging.fallback import solve_with_highs
+from treeavg.errors import LimitError
+from treeavg.jobs import run_chunks
+from treeavg.kernels import laminar
+from treeavg.strings import StringColumn, flat_ranges, offsets_of
+from treeavg.treebank import SearchReport, Treebank
+from treeavg.view import NO_LABEL, Constituent
+
+#: Nodes of branch and bound in one component before HiGHS takes over. A number of nodes, not of seconds, so that the
+#: result does not depend on the machine.
+NODE_BUDGET = 300_000
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What is maximised.
+
+    Parameters
+    ----------
+    ratio : bool
+        False: the sum of ``hits - value * weight``. True: pooled F-beta, where `value` is beta squared.
+    value : Fraction
+        Not negative.
+    """
+
+    ratio: bool
+    value: Fraction
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The constituents of all teachers end to end, with blocks and label codes.
+
+    Parameters
+    ----------
+    lengths : ndarray of int32, shape (N,)
+        0 for a sentence that cannot be used.
+    offsets : ndarray of int64, shape (K, N + 1)
+        Into the rows.
+    block_offsets : ndarray of int64, shape (M + 1,)
+        Of all teachers' rows into `starts` and `ends`.
+    starts, ends : ndarray of int32
+        Blocks.
+    labels : ndarray of int32, shape (M,)
+        Codes; all 0 where labels do not matter.
+    names : tuple of str
+        What the codes stand for.
+    """
+
+    lengths: NDArray[np.int32]
+    offsets: NDArray[np.int64]
+    block_offsets: NDArray[np.int64]
+    starts: NDArray[np.int32]
+    ends: NDArray[np.int32]
+    labels: NDArray[np.int32]
+    names: tuple[str, ...]
+
+    @classmethod
+    def of(cls, teachers: Sequence[Treebank], lengths: NDArray[np.int32], labelled: bool) -> Pool:
+        """Lay the teachers' rows end to end."""
+        bases = offsets_of(bank.constituent_count for bank in teachers)
+        names: tuple[str, ...] = ("",)
+        labels = np.zeros(int(bases[-1]), np.int32)
+        if labelled:
+            strings = [label for bank in teachers for label in (bank.labels or ())]
+            names = tuple(sorted(set(strings)))
+            codes = {name: code for code, name in enumerate(names)}
+            labels = np.array([codes[label] for label in strings], np.int32)
+        return cls(
+            lengths,
+            np.stack([bank.offsets + base for bank, base in zip(teachers, bases, strict=False)]),
+            offsets_of(np.concatenate([bank.fan_outs for bank in teachers])),
+            np.concatenate([bank.starts for bank in teachers]),
+            np.concatenate([bank.ends for bank in teachers]),
+            labels,
+            names,
+        )
+
+    @property
+    def costs(self) -> NDArray[np.float64]:
+        """About how many steps each sentence takes, if its search is short."""
+        sizes = np.diff(self.offsets, axis=1).sum(axis=0)
+        return np.asarray(50.0 + 30.0 * sizes + 2.0 * self.lengths * sizes, np.float64)
+
+    def blocks(self, row: int) -> Constituent:
+        """Return the blocks of a row."""
+        part = slice(int(self.block_offsets[row]), int(self.block_offsets[row + 1]))
+        return tuple(zip(self.starts[part].tolist(), self.ends[part].tolist(), strict=True))
+
+
+def average_any(
+    teachers: Sequence[Treebank],
+    lengths: NDArray[np.int32],
+    weights: NDArray[np.int64],
+    objective: Objective,
+    *,
+    labelled: bool,
+    jobs: int | None,
+    places: Places | None,
+    budget: int = NODE_BUDGET,
+) -> Treebank:
+    """Find the best trees of any shape over aligned teachers; see `treeavg.average`.
+
+    Returns
+    -------
+    Treebank
+        Without words; with labels if `labelled`, with a search report.
+
+    Raises
+    ------
+    LimitError
+        The weights have too many digits for exact arithmetic in 64 bits.
+    """
+    pool = Pool.of(teachers, lengths, labelled)
+    room = offsets_of(np.maximum(lengths.astype(np.int64) - 2, 0))
+    rows, counts = np.empty(int(room[-1]), np.int64), np.zeros(len(lengths), np.int64)
+    reports = np.zeros((len(lengths), 6), np.int64)
+
+    def work(first: int, last: int) -> None:
+        laminar.best_trees(
+            lengths, first, last, pool.offsets, pool.block_offsets, pool.starts, pool.ends, pool.labels, weights,
+            objective.ratio, objective.value.numerator, objective.value.denominator, budget, room, rows, counts,
+            reports,
+        )  # fmt: skip
+
+    run_chunks(work, pool.costs, jobs)
+    overflown = np.flatnonzero(reports[:, 0] == laminar.OVERFLOW)
+    if len(overflown):
+        place = (places or Places(("teachers[:]",))).of(0, int(overflown[0]))
+        raise LimitError(
+            f"{place}: expected weights and beta of few digits, so that sums are exact in 64 bits, got too many. "
+            "Round the weights to three digits."
+        )
+    gaps = np.zeros(len(lengths))
+    chosen = {
+        sentence: solve_with_highs(pool, weights, objective, sentence, rows[room[sentence] :][: counts[sentence]])
+        for sentence in np.flatnonzero(reports[:, 0] == laminar.BUDGET).tolist()
+    }
+    for sentence, answer in chosen.items():
+        counts[sentence] = len(answer.rows)
+        rows[room[sentence] : room[sentence] + counts[sentence]] = answer.rows
+        reports[sentence, 0] = laminar.PROVED if answer.proved else laminar.BUDGET
+        gaps[sentence] = answer.gap
+    report = SearchReport(
+        reports[:, 0] == laminar.PROVED, reports[:, 1].copy(), reports[:, 2].copy(), reports[:, 3].copy(), gaps
+    )
+    return _treebank(pool, rows[flat_ranges(room[:-1], counts)], counts, labelled, report)
+
+
+def _treebank(
+    pool: Pool, rows: NDArray[np.int64], counts: NDArray[np.int64], labelled: bool, report: SearchReport
+) -> Treebank:
+    """Gather chosen rows, add the whole sentences, sort into pre-order."""
+    lengths = pool.lengths
+    long = np.flatnonzero(lengths >= 2)
+    fan_outs = np.concatenate([np.diff(pool.block_offsets)[rows], np.ones(len(long), np.int64)])
+    blocks = flat_ranges(pool.block_offsets[:-1][rows], np.diff(pool.block_offsets)[rows])
+    starts = np.concatenate([pool.starts[blocks], np.zeros(len(long), np.int32)])
+    ends = np.concatenate([pool.ends[blocks], lengths[long]])
+    sentences = np.concatenate([np.repeat(np.arange(len(lengths)), counts), long])
+    bounds = offsets_of(fan_outs)
+    sizes = np.add.reduceat(ends - starts, bounds[:-1]) if len(fan_outs) else fan_outs
+    order = np.lexsort((-sizes, -ends[bounds[1:] - 1].astype(np.int64), starts[bounds[:-1]], sentences))
+    places = flat_ranges(bounds[:-1][order], fan_outs[order])
+    labels = None
+    if labelled:
+        codes = np.concatenate([pool.labels[rows], np.full(len(long), len(pool.names))])[order]
+        labels = StringColumn.of([*pool.names, NO_LABEL]).take(codes.astype(np.int64))
+    bank = Treebank(
+        lengths,
+        offsets_of(np.bincount(sentences, minlength=len(lengths))),
+        starts[places].astype(np.int32),
+        ends[places].astype(np.int32),
+        block_offsets=offsets_of(fan_outs[order]) if (fan_outs > 1).any() else None,
+        labels=labels,
+    )
+    bank.search = report
+    return bank
+
+
+def complete_binary(bank: Treebank) -> Treebank:
+    """Make every tree binary by new nodes: under each node the last two children, by first word, are joined first.
+
+    Parameters
+    ----------
+    bank : Treebank
+        Of any shape; the whole sentences listed, nothing repeated.
+
+    Returns
+    -------
+    Treebank
+        n - 1 constituents a sentence. The new ones may have any fan-out, and are labelled ``X``.
+    """
+    lacking = np.flatnonzero(np.diff(bank.offsets) < bank.lengths - 1)
+    if not len(lacking):
+        return bank
+    trees, labels = [], []
+    for sentence in lacking.tolist():
+        view = bank[sentence]
+        new = _joined(view.constituents, len(view))
+        trees.append([*view.constituents, *new])
+        labels.append([*(view.labels or ()), *[NO_LABEL] * len(new)])
+    mended = Treebank.from_constituents(
+        bank.lengths[lacking].tolist(), trees, labels=labels if bank.labels is not None else None
+    )
+    whole = Treebank.concatenate([bank.replace(tokens=None, tags=None), mended])
+    order = np.arange(len(bank))
+    order[lacking] = len(bank) + np.arange(len(lacking))
+    result = whole[order]
+    result.search = bank.search
+    return result
+
+
+def _joined(constituents: list[Constituent], length: int) -> list[Constituent]:
+    """Return the constituents that a tree lacks to be binary."""
+    sets = sorted(({token for start, end in one for token in range(start, end)} for one in constituents), key=len)
+    tops: dict[int, set[int]] = {
+        token: {token} for token in range(length)
+    }  # the largest set so far, by its first token
+    new: list[Constituent] = []
+    for node in sets:
+        children = [tops.pop(first) for first in sorted(tops) if first in node]
+        while len(children) > 2:
+            last = children.pop()
+            children[-1] = children[-1] | last
+            new.append(_as_blocks(children[-1]))
+        tops[min(node)] = node
+    return new
+
+
+def _as_blocks(tokens: set[int]) -> Constituent:
+    ordered = sorted(tokens)
+    starts = [token for token in ordered if token - 1 not in tokens]
+    ends = [token + 1 for token in ordered if token + 1 not in tokens]
+    return tuple(zip(starts, ends, strict=True))
