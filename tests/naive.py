@@ -248,3 +248,132 @@ def write_brackets(tokens: list[str], rows: list[tuple[int, int, str]], chains: 
     for row in rows:
         pieces[row[1] - 1] += ")"
     return " ".join(pieces)
+
+
+# ------------------------------------------------------------------ trees of any shape
+
+Family = frozenset[frozenset[int]]
+
+
+def compatible(one: frozenset[int], other: frozenset[int]) -> bool:
+    """Nested or disjoint."""
+    return not one & other or one <= other or other <= one
+
+
+def families(candidates: list[frozenset[int]]) -> list[Family]:
+    """All sets of pairwise compatible constituents, by trying every subset."""
+    found: list[Family] = [frozenset()]
+    for new in candidates:
+        found += [family | {new} for family in found if all(compatible(new, old) for old in family)]
+    return found
+
+
+def pooled_ratio(n: int, family: Family, teachers: list[Family], weights: list[Fraction], beta2: Fraction) -> Fraction:
+    """Weighted hits over size plus beta squared times the mean size of teachers; words and whole sentence included."""
+    total = sum(weights, Fraction(0))
+    hits = sum((w * (len(family & own) + n + 1) for own, w in zip(teachers, weights, strict=True)), Fraction(0))
+    pooled = sum((w * (len(own) + n + 1) for own, w in zip(teachers, weights, strict=True)), Fraction(0))
+    return hits / (len(family) + n + 1 + beta2 * pooled / total)
+
+
+def best_families(
+    n: int, teachers: list[Family], weights: list[Fraction], *, beta2: Fraction | None, threshold: Fraction
+) -> tuple[Fraction, int]:
+    """The best value over all families of the teachers' constituents, and the fewest constituents that reach it."""
+    candidates = sorted({one for own in teachers for one in own}, key=sorted)
+    total = sum(weights, Fraction(0))
+
+    def value(family: Family) -> Fraction:
+        if beta2 is not None:
+            return pooled_ratio(n, family, teachers, weights, beta2)
+        hits = sum((w * len(family & own) for own, w in zip(teachers, weights, strict=True)), Fraction(0))
+        return hits - threshold * total * len(family)
+
+    values = [(value(family), -len(family)) for family in families(candidates)]
+    best, size = max(values)
+    return best, -size
+
+
+def random_discontinuous(generator: random.Random, n: int, binary: bool = True) -> Family:
+    """A random tree over arbitrary sets of tokens; words and whole sentence left out."""
+    found: set[frozenset[int]] = set()
+
+    def grow(tokens: list[int]) -> None:
+        if len(tokens) < 2:
+            return
+        if len(tokens) < n and (binary or generator.random() < 0.7):
+            found.add(frozenset(tokens))
+        generator.shuffle(tokens) if generator.random() < 0.4 else tokens.sort()
+        cut = generator.randrange(1, len(tokens))
+        grow(tokens[:cut])
+        grow(tokens[cut:])
+
+    grow(list(range(n)))
+    return frozenset(found)
+
+
+def best_independent_set(weights: list[int], edges: set[tuple[int, int]]) -> int:
+    """The most weight of an independent set, by trying every subset."""
+    best = 0
+    for choice in product((False, True), repeat=len(weights)):
+        chosen = [vertex for vertex, taken in enumerate(choice) if taken]
+        if not any((a, b) in edges or (b, a) in edges for a in chosen for b in chosen):
+            best = max(best, sum(weights[vertex] for vertex in chosen))
+    return best
+
+
+# ------------------------------------------------------------------ dependency trees
+
+
+def is_dependency_tree(heads: tuple[int, ...]) -> bool:
+    """Exactly one root, no cycle, heads in range."""
+    n = len(heads)
+    if any(not 0 <= head <= n for head in heads) or heads.count(0) != 1:
+        return False
+    for word in range(1, n + 1):
+        node, steps = word, 0
+        while node and steps <= n:
+            node, steps = heads[node - 1], steps + 1
+        if node:
+            return False
+    return True
+
+
+def is_projective(heads: tuple[int, ...]) -> bool:
+    """No two arcs cross, the root's included, and none covers the root."""
+    arcs = [(min(head, word), max(head, word)) for word, head in enumerate(heads, 1)]
+    return not any(a < c < b < d for a, b in arcs for c, d in arcs)
+
+
+@cache
+def dependency_trees(n: int, projective: bool) -> tuple[tuple[int, ...], ...]:
+    """All trees with one root over n words."""
+    trees = [heads for heads in product(range(n + 1), repeat=n) if is_dependency_tree(heads)]
+    return tuple(heads for heads in trees if not projective or is_projective(heads))
+
+
+def arc_votes(heads: tuple[int, ...], teachers: list[list[int]], weights: list[int]) -> int:
+    """Weight of the teachers that agree, over words."""
+    return sum(
+        weight
+        for own, weight in zip(teachers, weights, strict=True)
+        for one, other in zip(heads, own, strict=True)
+        if one == other
+    )
+
+
+def word_spans(heads: tuple[int, ...] | list[int]) -> set[Span]:
+    """The span from the first to the last word of each word's yield."""
+    yields = {word: {word} for word in range(1, len(heads) + 1)}
+    for word in range(1, len(heads) + 1):
+        node = heads[word - 1]
+        while node:
+            yields[node].add(word)
+            node = heads[node - 1]
+    return {(min(own) - 1, max(own)) for own in yields.values()}
+
+
+def span_votes(heads: tuple[int, ...], teachers: list[list[int]], weights: list[int]) -> int:
+    """Weight of the teachers that have a span, over spans."""
+    mine = word_spans(heads)
+    return sum(weight * len(mine & word_spans(own)) for own, weight in zip(teachers, weights, strict=True))

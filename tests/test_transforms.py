@@ -122,3 +122,14 @@ def test_messages() -> None:
     for change in (treeavg.binarize, treeavg.collapse_unaries):
         with pytest.raises(ArgumentError, match=r"treebank\[0\]: expected continuous constituents"):
             change(crossing)
+
+
+def test_with_roots() -> None:
+    """The whole sentence is listed once in every tree of two tokens or more, discontinuous ones too."""
+    bank = Treebank.from_constituents([3, 1, 2, 4], [[[(0, 1), (2, 3)]], [], [(0, 2)], [(1, 3), [(0, 1), (3, 4)]]])
+    rooted = treeavg.transforms.with_roots(bank)
+    expected = [[((0, 3),), ((0, 1), (2, 3))], [], [((0, 2),)], [((0, 4),), ((0, 1), (3, 4)), ((1, 3),)]]
+    assert [view.constituents for view in rooted] == expected
+    rooted.validate()
+    labelled = Treebank.from_constituents([3], [[(0, 2)]], labels=[["NP"]])
+    assert treeavg.transforms.with_roots(labelled)[0].labels == ["X", "NP"]

@@ -42,8 +42,8 @@ def from_lists(
         else:
             length = len(sentence)
             words.extend(sentence)
-        own_tags = list(tags[index]) if tags is not None else [""] * length
-        if len(own_tags) != length:
+        own_tags = list(tags[index]) if tags is not None else [""] * length if labels is not None else []
+        if tags is not None and len(own_tags) != length:
             raise AlignmentError(
                 f"tags[{index}]: expected {length} tags, one per token, got {len(own_tags)}. Tag every token."
             )
@@ -142,7 +142,7 @@ def _as_blocks(given: Any, where: str, length: int) -> Constituent:
     try:
         blocks = [given] if isinstance(given[0], (int, np.integer)) else list(given)
         pairs = [(operator.index(start), operator.index(end)) for start, end in blocks]
-    except (TypeError, ValueError, IndexError):
+    except (TypeError, ValueError, LookupError):
         raise FormatError(
             f"{where}: expected (start, end) or a sequence of such blocks, got {quote(given)}. Write half-open blocks."
         ) from None

@@ -114,6 +114,54 @@ def branching(treebank: Treebank, side: str = "right") -> Treebank:
     return binarize(flat, side)
 
 
+def with_roots(treebank: Treebank) -> Treebank:
+    """Return the treebank with the whole sentence listed as a constituent of every tree.
+
+    Parameters
+    ----------
+    treebank : Treebank
+        Of any shape. Not modified.
+
+    Returns
+    -------
+    Treebank
+        Where it was missing it is labelled ``X`` (if there are labels) and has the support 1 (if there is support).
+
+    Examples
+    --------
+    >>> with_roots(Treebank.from_constituents([3], [[(0, 2)]]))[0].spans
+    [(0, 3), (0, 2)]
+    """
+    long = np.flatnonzero(treebank.lengths >= 2)
+    lists = np.diff(treebank.offsets)[long] > 0
+    firsts = treebank.offsets[long][lists]
+    blocks = firsts if treebank.block_offsets is None else treebank.block_offsets[firsts]
+    rooted = np.zeros(len(long), bool)
+    rooted[lists] = (treebank.starts[blocks] == 0) & (treebank.ends[blocks] == treebank.lengths[long][lists])
+    lacking = long[~rooted]
+    if not len(lacking):
+        return treebank
+    places = treebank.offsets[lacking]
+    block_places = places if treebank.block_offsets is None else treebank.block_offsets[places]
+    counts = np.diff(treebank.offsets)
+    counts[lacking] += 1
+    labels = treebank.labels
+    if labels is not None:
+        both = StringColumn.concatenate([labels, StringColumn.of([NO_LABEL])])
+        labels = both.take(np.insert(np.arange(len(labels), dtype=np.int64), places, len(labels)))
+    return Treebank(
+        treebank.lengths,
+        offsets_of(counts),
+        np.insert(treebank.starts, block_places, 0).astype(np.int32),
+        np.insert(treebank.ends, block_places, treebank.lengths[lacking]).astype(np.int32),
+        block_offsets=None if treebank.block_offsets is None else offsets_of(np.insert(treebank.fan_outs, places, 1)),
+        labels=labels,
+        tokens=treebank.tokens,
+        tags=treebank.tags,
+        support=np.insert(treebank.support, places, 1.0) if treebank.support is not None else None,
+    )
+
+
 def collapse_unaries(treebank: Treebank) -> Treebank:
     """Return the treebank with one constituent of each span.
 

@@ -236,7 +236,7 @@ class Treebank:
         if len(parts) == 1:
             return parts[0]
         for name in ("tokens", "labels"):
-            having = [getattr(part, name) is not None for part in parts]
+            having = [getattr(part, name) is not None for part in parts if part.token_count]  # others have none to lack
             if any(having) and not all(having):
                 raise ArgumentError(
                     f"treebanks: expected {name} in all or in none, got them in {sum(having)} of {len(parts)}. "
@@ -260,8 +260,8 @@ class Treebank:
             np.concatenate([part.starts for part in parts]),
             np.concatenate([part.ends for part in parts]),
             block_offsets=block_offsets,
-            labels=_concatenate_strings([part.labels for part in parts]),
-            tokens=_concatenate_strings([part.tokens for part in parts]),
+            labels=_concatenate_strings(parts, "labels"),
+            tokens=_concatenate_strings(parts, "tokens"),
             tags=tags,
             support=np.concatenate(supports) if len(supports) == len(parts) else None,
         )
@@ -518,7 +518,8 @@ def _continuous_if_possible(bank: Treebank) -> Treebank:
     return bank
 
 
-def _concatenate_strings(columns: list[StringColumn | None]) -> StringColumn | None:
+def _concatenate_strings(parts: list[Treebank], name: str) -> StringColumn | None:
+    columns = [getattr(part, name) for part in parts if part.token_count] or [getattr(part, name) for part in parts]
     present = [column for column in columns if column is not None]
     return StringColumn.concatenate(present) if present else None
 

@@ -20,7 +20,7 @@ from treeavg.averaging.votes import best_teacher_any, support_of, voted_labels
 from treeavg.averaging.weights import whole_weights
 from treeavg.dependency import DependencyTreebank
 from treeavg.errors import ArgumentError, SearchLimitWarning, quote, unknown
-from treeavg.transforms import collapse_unaries
+from treeavg.transforms import collapse_unaries, with_roots
 from treeavg.treebank import Treebank
 
 METHODS = ("generate", "select")
@@ -67,7 +67,7 @@ def average(
     beta : float, default 1.0
         With ``objective="f1"`` and ``binary=False``: recall counts beta squared times as much as precision. At least 0.
     threshold : float, default 0.5
-        With ``objective="hits"`` and ``binary=False``: between 0 and 1; 0.5 gives the majority rule.
+        With ``objective="hits"`` and ``binary=False``: from 0 to 1; 0.5 is the majority rule, 1 the strict consensus.
     projective : bool, default True
         Dependency, ``hits``: projective trees only (Eisner), else trees of any shape (Chu-Liu, Edmonds).
     labels : str, default "none"
@@ -224,7 +224,7 @@ def _selected(
     pool = Treebank.concatenate(bank.replace(**dropped) for bank in teachers)
     trees = pool[chosen[usable] * len(lengths) + usable]
     if binary:
-        trees = complete_binary(trees)
+        trees = complete_binary(with_roots(trees))
     if len(usable) == len(lengths):
         return trees
     empty = Treebank.from_constituents([0], [[]], labels=[[]] if labelled else None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
@@ -52,13 +53,13 @@ def whole_weights(weights: Sequence[Any] | NDArray[Any] | None, teachers: int) -
     given = list(weights)
     if len(given) != teachers:
         raise ArgumentError(
-            f"weights: expected {teachers} non-negative numbers, one per teacher, got {len(given)}: {quote(given)}. "
+            f"weights: expected {teachers} non-negative numbers, one per teacher, got {len(given)}: {_shown(given)}. "
             "Pass weights=None for equal weights."
         )
     exact = [_fraction(index, value) for index, value in enumerate(given)]
     if not any(exact):
         raise ArgumentError(
-            f"weights: expected at least one number above 0, got {quote(given)}. Pass weights=None for equal weights."
+            f"weights: expected at least one number above 0, got {_shown(given)}. Pass weights=None for equal weights."
         )
     common = math.lcm(*(value.denominator for value in exact))
     whole = [int(value * common) for value in exact]
@@ -72,6 +73,14 @@ def whole_weights(weights: Sequence[Any] | NDArray[Any] | None, teachers: int) -
     return np.array(whole, np.int64), unit
 
 
+def _shown(value: Any) -> str:
+    """Return numbers as a user wrote them: no `Decimal('1')`."""
+    if isinstance(value, list):
+        text = f"[{', '.join(map(_shown, value))}]"
+        return text if len(text) <= 60 else text[:57] + "..."
+    return str(value) if isinstance(value, (Decimal, Fraction)) else quote(value)
+
+
 def _fraction(index: int, value: Any) -> Fraction:
     """Return a weight as an exact fraction."""
     where = f"weights[{index}]"
@@ -79,13 +88,15 @@ def _fraction(index: int, value: Any) -> Fraction:
         plain = value.item() if isinstance(value, np.generic) else value
         if isinstance(plain, (bool, str)):
             raise TypeError
+        if isinstance(plain, Decimal) and plain.is_finite() and abs(plain.adjusted()) > 400:
+            raise OverflowError  # beyond any float; exact, it would fill the memory
         number = Fraction(repr(plain)) if isinstance(plain, float) else Fraction(plain)
     except (TypeError, ValueError, OverflowError):
         raise ArgumentError(
-            f"{where}: expected a non-negative number, got {quote(value)}. Give one finite number per teacher."
+            f"{where}: expected a non-negative number, got {_shown(value)}. Give one finite number per teacher."
         ) from None
     if number < 0:
         raise ArgumentError(
-            f"{where}: expected a non-negative number, got {quote(value)}. Use 0 to leave a teacher out."
+            f"{where}: expected a non-negative number, got {_shown(value)}. Use 0 to leave a teacher out."
         )
     return number

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import signal
 import sys
@@ -64,13 +65,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = build_parser().parse_args(join_weights(list(sys.argv[1:] if argv is None else argv)))
     debug: bool = getattr(arguments, "debug", False)
-    signal.signal(signal.SIGTERM, _terminate)  # so that temporary files are removed
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _terminate)  # so that temporary files are removed
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115 (closed with the process)
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")  # letters that the terminal's encoding lacks
     try:
         code: int = arguments.run(arguments)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
         return code
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _silence_stdout()
         return CLOSED_PIPE
     except KeyboardInterrupt:
         print("treeavg: interrupted; nothing was written.", file=sys.stderr)
@@ -78,8 +85,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (TreeavgError, MemoryError, OSError) as error:
         if debug:
             raise
+        if isinstance(error, OSError) and not isinstance(error, TreeavgError):  # files have been seen to: it is this
+            from treeavg.formats.files import explain
+
+            error = explain("<stdout>", "write", error)
+            _silence_stdout()
         print(f"treeavg: {_one_line(error)}", file=sys.stderr)
         return BAD_INPUT
+
+
+def _silence_stdout() -> None:
+    """Let nothing more be tried when the interpreter ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _one_line(error: BaseException) -> str:

@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
     from treeavg.alignment import Places, align
     from treeavg.averaging import average
     from treeavg.averaging.weights import whole_weights
-    from treeavg.cli.running import Progress, compiling_notice, refuse_json_on_stdout, report_problems
+    from treeavg.cli.running import Progress, compiling_notice, refuse_json_on_stdout, report_problems, sentences_of
     from treeavg.formats import AlignedReader, Columns, format_of
     from treeavg.formats.files import AtomicFile
 
@@ -75,7 +75,8 @@ def run(arguments: argparse.Namespace) -> int:
             shared = {"check_tokens": arguments.check_tokens, "on_error": arguments.on_error, "places": places}
             problems += align(batch, **shared)[1]
             result = average(batch, weights=weights, method=arguments.method, jobs=arguments.jobs, **shared)
-            file.write(target.serialize(result))
+            with sentences_of(names[0], done):
+                file.write(target.serialize(result))
             done += len(result)
             progress.update(len(result), reader)
     skipped = report_problems([*reader.problems, *problems], done)

@@ -38,7 +38,7 @@ def register(verbs: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Stream through the file, batch by batch."""
     from treeavg import transforms
-    from treeavg.cli.running import Progress, compiling_notice, refuse_json_on_stdout, report_problems
+    from treeavg.cli.running import Progress, compiling_notice, refuse_json_on_stdout, report_problems, sentences_of
     from treeavg.formats import AlignedReader, format_of
     from treeavg.formats.files import AtomicFile
 
@@ -47,20 +47,22 @@ def run(arguments: argparse.Namespace) -> int:
     reader = AlignedReader(
         [arguments.treebank], arguments.format, encoding=arguments.encoding, on_error=arguments.on_error
     )
-    emptied = 0
+    emptied = done = 0
     with AtomicFile(arguments.output) as file, compiling_notice(), Progress("converting") as progress:
         for (bank,) in reader:
-            missing = len(bank.missing)
-            if arguments.strip_empty:
-                bank = transforms.strip_empty(bank)
-            if arguments.strip_punctuation:
-                bank = transforms.strip_punctuation(bank)
-            if arguments.collapse_unaries:
-                bank = transforms.collapse_unaries(bank)
-            if arguments.binarize:
-                bank = transforms.binarize(bank, side=arguments.binarize)
-            emptied += len(bank.missing) - missing
-            file.write(target.serialize(bank))
+            with sentences_of(reader.readers[0].name, done):
+                missing = len(bank.missing)
+                if arguments.strip_empty:
+                    bank = transforms.strip_empty(bank)
+                if arguments.strip_punctuation:
+                    bank = transforms.strip_punctuation(bank)
+                if arguments.collapse_unaries:
+                    bank = transforms.collapse_unaries(bank)
+                if arguments.binarize:
+                    bank = transforms.binarize(bank, side=arguments.binarize)
+                emptied += len(bank.missing) - missing
+                file.write(target.serialize(bank))
+            done += len(bank)
             progress.update(len(bank), reader)
     skipped = report_problems(reader.problems, reader.done)
     if emptied:

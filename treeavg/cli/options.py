@@ -52,10 +52,20 @@ def add_jobs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--jobs", type=int, metavar="N", help="threads (default: one a core)")
 
 
+class _Once(argparse.Action):
+    """Store a value; refuse a second one."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        if getattr(namespace, self.dest) is not None:
+            parser.error(f"argument {option_string}: expected once, got twice")
+        setattr(namespace, self.dest, values)
+
+
 def add_weights(parser: argparse.ArgumentParser) -> None:
     """Add the weights; see `read_weights`."""
     parser.add_argument(
         "--weights",
+        action=_Once,
         metavar="W",
         help="one number per teacher (--weights 1 2 0.5), or a file of numbers or of lines 'teacher number'",
     )
@@ -96,7 +106,7 @@ def join_weights(argv: list[str]) -> list[str]:
         begin = place
         while place < len(argv) and _is_number(argv[place]):
             place += 1
-        if place == begin and place < len(argv):
+        if place == begin and place < len(argv) and not argv[place].startswith("-"):
             place += 1
         joined.append("=".join([word, " ".join(argv[begin:place])]) if place > begin else word)
     return joined
@@ -149,6 +159,8 @@ def read_weights(value: str | None, paths: list[str]) -> list[Any] | None:
         ) from None
     except UnicodeDecodeError:
         raise ArgumentError(f"{value}: expected a text file of weights, got other bytes. Check --weights.") from None
+    if not lines:
+        raise ArgumentError(f"{value}: expected numbers or a file of weights, got an empty file. Check --weights.")
     if all(_is_number(word) for line in lines for word in line):
         return [_decimal(word) for line in lines for word in line]
     table: dict[str, Any] = {}
@@ -158,6 +170,8 @@ def read_weights(value: str | None, paths: list[str]) -> list[Any] | None:
                 f"{value}: expected 'teacher number' on each line, got {quote(' '.join(line))} as entry {number}. "
                 "Mend the file."
             )
+        if line[0] in table:
+            raise ArgumentError(f"{value}: expected {line[0]} once, got it again as entry {number}. Mend the file.")
         table[line[0]] = _decimal(line[1])
     weights = []
     for path in paths:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from treeavg.errors import ArgumentError, Problem
+from treeavg.errors import ArgumentError, FormatError, Problem
 
 if TYPE_CHECKING:
     from treeavg.formats import AlignedReader
@@ -45,27 +46,40 @@ def compiling_notice() -> Iterator[None]:
 
 
 class Progress:
-    """A bar of sentences on standard error, only on a terminal."""
+    """A bar of sentences on standard error, only on a terminal (elsewhere tqdm would still start its monitor)."""
 
     def __init__(self, description: str) -> None:
-        from tqdm import tqdm
+        self._bar: Any = None
+        if sys.stderr.isatty():
+            from tqdm import tqdm
 
-        self._bar = tqdm(desc=description, unit=" sentences", disable=None, leave=False, dynamic_ncols=True)
+            self._bar = tqdm(desc=description, unit=" sentences", leave=False, dynamic_ncols=True)
 
     def __enter__(self) -> Progress:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._bar.close()
+        if self._bar is not None:
+            self._bar.close()
 
     def update(self, sentences: int, reader: AlignedReader) -> None:
         """Count sentences as done; the total is estimated from the share of the first file that was read."""
-        if self._bar.disable:
+        if self._bar is None:
             return
         fraction = reader.readers[0].fraction
         if fraction:
             self._bar.total = max(reader.done, round(reader.done / fraction))
         self._bar.update(sentences)
+
+
+@contextmanager
+def sentences_of(name: str, first: int) -> Iterator[None]:
+    """Name sentences of a batch by file and number in messages of what knows only the batch."""
+    try:
+        yield
+    except (FormatError, ArgumentError) as error:
+        place = re.sub(r"^treebank\[(\d+)\]", lambda match: f"{name}: sentence {first + int(match[1]) + 1}", str(error))
+        raise type(error)(place) from None
 
 
 def report_problems(problems: Iterable[Problem], total: int) -> list[Problem]:
@@ -90,7 +104,17 @@ def refuse_json_on_stdout(arguments: argparse.Namespace) -> None:
 def short_names(paths: list[str]) -> list[str]:
     """Return the shortest file names that tell the paths apart."""
     names = [_without_suffix(os.path.basename(path)) for path in paths]
-    return names if len(set(names)) == len(names) else list(paths)
+    return names if len(set(names)) == len(names) else unique(paths)
+
+
+def unique(names: list[str]) -> list[str]:
+    """Return names with a number behind those that were there before."""
+    counts: dict[str, int] = {}
+    result = []
+    for name in names:
+        counts[name] = counts.get(name, 0) + 1
+        result.append(name if counts[name] == 1 else f"{name} ({counts[name]})")
+    return result
 
 
 def _without_suffix(name: str) -> str:

@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from treeavg.cli import options
+from treeavg.errors import ArgumentError
 
 if TYPE_CHECKING:
     from treeavg.metrics import Score
@@ -52,6 +53,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Read all files, score each system, print tables."""
     from treeavg.cli.running import compiling_notice, short_names
 
+    if arguments.test and len(arguments.predicted) + 3 * arguments.baselines < 2:
+        raise ArgumentError("--test: expected at least two files to compare, got 1. Name the systems to compare.")
     metrics = [arguments.metric] if arguments.metric else list(options.METRICS)
     with compiling_notice():
         gold, systems = _read(arguments)
@@ -61,7 +64,8 @@ def run(arguments: argparse.Namespace) -> int:
 
             systems += [branching(gold, "left"), branching(gold, "right"), binarize(gold)]
             names += ["(left-branching)", "(right-branching)", "(oracle, binary)"]
-        scores = [_scores(gold, bank, name, arguments, metrics) for name, bank in zip(names, systems, strict=True)]
+        places = [*arguments.predicted, *names[len(arguments.predicted) :]]
+        scores = [_scores(gold, bank, place, arguments, metrics) for place, bank in zip(places, systems, strict=True)]
         result: dict[str, Any] = {
             "gold": arguments.gold,
             "systems": [

@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from treeavg.alignment import Places, align
     from treeavg.averaging import average, hit_counts
-    from treeavg.cli.running import compiling_notice, short_names
+    from treeavg.cli.running import compiling_notice, short_names, unique
     from treeavg.report.tables import printable
     from treeavg.report.terminal import draw, side_by_side
 
@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
         titles = short_names(paths)
         if arguments.average:
             banks.insert(0, average(teachers, weights=weights, **shared))
-            titles.insert(0, "average")
+            titles = unique(["average", *titles])
     counted = hits is not None and len(teachers) > 1
     supports = [hits.support(bank) * hits.weight if counted and hits is not None else None for bank in banks]
     colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
@@ -101,6 +101,8 @@ def _read(arguments: argparse.Namespace) -> list[Treebank]:
     from treeavg.treebank import Treebank
 
     paths = [*arguments.teachers, *([arguments.gold] if arguments.gold else [])]
+    if arguments.width is not None and arguments.width < 1:
+        raise ArgumentError(f"--width: expected a number of columns, at least 1, got {arguments.width}. Try 80.")
     if min(arguments.sentence) < 1:
         raise ArgumentError(f"--sentence: expected numbers from 1, got {min(arguments.sentence)}. The first is 1.")
     last = max(arguments.sentence)

@@ -7,16 +7,17 @@ from numpy.typing import NDArray
 
 from treeavg.errors import FormatError, Problem
 from treeavg.escapes import escape_token, unescape_token
-from treeavg.formats.base import Chunk, Format
+from treeavg.formats.base import NOT_SKIPPED, Chunk, Format
 from treeavg.kernels import brackets as kernels
 from treeavg.strings import StringColumn, offsets_of
+from treeavg.transforms import with_roots
 from treeavg.treebank import Treebank
 
 _NO_BYTES = np.empty(0, np.uint8)
 
 
 def _parse(chunk: Chunk, line_mode: bool) -> tuple[Treebank, list[Problem]]:
-    chunk, problems = chunk.checked()
+    chunk, problems = chunk.checked(line_mode)
     data = chunk.data
     size = len(data)
     brackets = int(np.count_nonzero(data == 40))
@@ -57,9 +58,7 @@ def _parse(chunk: Chunk, line_mode: bool) -> tuple[Treebank, list[Problem]]:
             if not chunk.skip:
                 raise FormatError(message)
             if not line_mode:
-                raise FormatError(
-                    f"{message} Trees over several lines cannot be skipped: where the next begins is lost."
-                )
+                raise FormatError(f"{message} {NOT_SKIPPED}")
             if chunk.sentence + index not in known:
                 problems.append(Problem(chunk.sentence + index, message))
         problems.sort(key=lambda problem: problem.sentence)
@@ -160,7 +159,7 @@ def serialize(bank: Treebank) -> bytes:
             f"treebank[{sentence}]: expected continuous constituents, got a discontinuous one. "
             "Brackets cannot hold it; write JSON lines (.jsonl)."
         )
-    bank = _with_roots(bank)
+    bank = with_roots(bank)
     tokens = bank.tokens if bank.tokens is not None else StringColumn.of(["_"] * bank.token_count)
     tokens = _escaped(tokens)
     _refuse_space(bank, tokens)
@@ -195,35 +194,6 @@ def serialize(bank: Treebank) -> bytes:
             "The word would be read back as the label; write JSON lines (.jsonl)."
         )
     return out[: counts[0]].tobytes()
-
-
-def _with_roots(bank: Treebank) -> Treebank:
-    """Add the whole-sentence constituent where a tree does not list it: a line holds one bracket."""
-    long = np.flatnonzero(bank.lengths >= 2)
-    firsts = bank.offsets[long]
-    lists = np.diff(bank.offsets)[long] > 0
-    rooted = np.zeros(len(long), bool)
-    at = firsts[lists]
-    rooted[lists] = (bank.starts[at] == 0) & (bank.ends[at] == bank.lengths[long][lists])
-    lacking = long[~rooted]
-    if not len(lacking):
-        return bank
-    places = bank.offsets[lacking]
-    counts = np.diff(bank.offsets)
-    counts[lacking] += 1
-    labels = bank.labels
-    if labels is not None:
-        both = StringColumn.concatenate([labels, StringColumn.of(["X"])])
-        labels = both.take(np.insert(np.arange(len(labels), dtype=np.int64), places, len(labels)))
-    return Treebank(
-        bank.lengths,
-        offsets_of(counts),
-        np.insert(bank.starts, places, 0).astype(np.int32),
-        np.insert(bank.ends, places, bank.lengths[lacking]).astype(np.int32),
-        labels=labels,
-        tokens=bank.tokens,
-        tags=bank.tags,
-    )
 
 
 def _escaped(column: StringColumn) -> StringColumn:

@@ -64,14 +64,19 @@ class ByteSource:
     def __init__(self, path: str | os.PathLike[str], encoding: str = "utf-8") -> None:
         self.name = "<stdin>" if os.fspath(path) == "-" else os.fspath(path)
         try:
-            self._recode = codecs.lookup(encoding).name not in ("utf-8", "ascii")
-        except LookupError:
+            codec = codecs.lookup(encoding)
+            if not getattr(codec, "_is_text_encoding", True) or codec.name == "undefined":
+                raise LookupError
+            self._recode = codec.name not in ("utf-8", "ascii")
+        except (LookupError, UnicodeError):
             raise ArgumentError(
                 f"encoding: expected a known encoding, got {encoding!r}. Try 'utf-8' or 'latin-1'."
             ) from None
         self._encoding = encoding
         try:
             if os.fspath(path) == "-":
+                if sys.stdin is None:
+                    raise OSError(9, "Bad file descriptor")
                 self._raw: IO[bytes] = sys.stdin.buffer
             else:
                 self._raw = open(path, "rb")  # noqa: SIM115 (closed by close())
@@ -98,6 +103,10 @@ class ByteSource:
                 self._position = self._raw.tell()
             if self._first and raw:
                 self._first = False
+                if raw.startswith(b"\x1f\x8b"):
+                    raise FormatError(
+                        f"{self.name}:1:1: expected text, got gzip data. Name the file .gz, or pipe it through gunzip."
+                    )
                 if not self._recode:
                     if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
                         raise FormatError(
@@ -123,7 +132,7 @@ class ByteSource:
 
     def close(self) -> None:
         """Close the file; standard input stays open."""
-        if self._raw is not sys.stdin.buffer:
+        if sys.stdin is None or self._raw is not getattr(sys.stdin, "buffer", None):
             self._raw.close()
 
 
@@ -160,12 +169,12 @@ class AtomicFile:
             return tempfile.TemporaryFile()
         self._real = os.path.realpath(self.path)  # write through a link rather than replace it
         mode = None
-        if os.path.exists(self._real):
-            status = os.stat(self._real)
+        if os.path.exists(self.path):
+            status = os.stat(self.path)
             if stat.S_ISDIR(status.st_mode):
                 raise IsADirectoryError(21, "Is a directory")
             if not stat.S_ISREG(status.st_mode):
-                return open(self._real, "wb")
+                return open(self.path, "wb")  # its real path may be none: /dev/stdout is "pipe:[12]"
             if not os.access(self._real, os.W_OK):
                 raise PermissionError(13, "Permission denied")
             mode = stat.S_IMODE(status.st_mode)
@@ -174,7 +183,11 @@ class AtomicFile:
             os.umask(umask)
             mode = 0o666 & ~umask
         folder = os.path.dirname(self._real)
-        handle, self._temporary = tempfile.mkstemp(prefix=f".{Path(self._real).name[:100]}.", suffix=".tmp", dir=folder)
+        handle, self._temporary = tempfile.mkstemp(
+            prefix=f".{os.fsencode(os.path.basename(self._real))[:100].decode(errors='ignore')}.",
+            suffix=".tmp",
+            dir=folder,
+        )
         os.fchmod(handle, mode)
         return open(handle, "wb")
 
@@ -202,6 +215,9 @@ class AtomicFile:
         if self._gzip is not None:
             self._gzip.close()
         if self.path == "-":
+            if sys.stdout is None:
+                raise OSError(9, "Bad file descriptor")
+            sys.stdout.flush()
             self._raw.seek(0)
             while block := self._raw.read(BLOCK):
                 sys.stdout.buffer.write(block)

@@ -39,11 +39,28 @@ def _parse(chunk: Chunk) -> tuple[Treebank, list[Problem]]:
             except (TreeavgError, UnicodeEncodeError) as error:
                 records[number] = None
                 problems.append(_located(chunk, number, error))
-        try:
-            bank = _build(records)
-        except TreeavgError as error:
-            raise FormatError(f"{chunk.name}: {error}") from None
+        _drop_unlike(chunk, records, problems)
+        bank = _build(records)
     return bank, sorted(problems, key=lambda problem: problem.sentence)
+
+
+def _drop_unlike(chunk: Chunk, records: list[_Record | None], problems: list[Problem]) -> None:
+    """Report the lines with words or labels where the first has none, or the other way round."""
+    model = next((record for record in records if record is not None), None)
+    for number, record in enumerate(records):
+        if record is None or model is None:
+            continue
+        for key in ("words", "labels"):
+            if (key in record) != (key in model):
+                records[number] = None
+                problems.append(_located(chunk, number, unlike(key, key in record)))
+                break
+
+
+def unlike(key: str, here: bool) -> FormatError:
+    """Return the error for a line that has `key`, or lacks it, unlike the lines before."""
+    got = "it here and not before" if here else "it before and not here"
+    return FormatError(f"expected {key!r} on every line or on none, got {got}. Fill it in.")
 
 
 def _located(chunk: Chunk, number: int, error: Exception) -> Problem:
@@ -97,12 +114,8 @@ def _build(records: list[_Record | None]) -> Treebank:
     """Build one treebank; a None is a missing sentence."""
     present = [record for record in records if record is not None]
     columns: dict[str, Any] = {}
-    for key in ("words", "labels"):
-        having = sum(key in record for record in present)
-        if having and having < len(present):
-            raise FormatError(
-                f"expected {key!r} on every line or on none, got it on {having} of {len(present)} lines. Fill it in."
-            )
+    if any((key in record) != (key in present[0]) for key in ("words", "labels") for record in present):
+        raise FormatError("lines differ in their keys")  # the caller finds which
     if any("labels" in record for record in present):
         columns["labels"] = [record["labels"] if record is not None else [] for record in records]
     if any("tags" in record for record in present):
@@ -135,7 +148,7 @@ def _serialize(bank: Treebank) -> bytes:
 
 JSONL = Format(
     "jsonl",
-    (".jsonl", ".ndjson"),
+    (".jsonl", ".ndjson", ".json"),
     "JSON lines: words, constituents as lists of blocks",
     line_based=True,
     parse=_parse,

@@ -554,7 +554,8 @@ def best_trees(
     ``block_offsets[row + 1]`` and whose labels have codes (all 0 where labels do not matter).
     Without `ratio` the sum of ``hits - numerator / denominator * (sum of weights)`` is
     maximised; with it F-beta pooled over teachers, where beta squared is numerator / denominator, by Dinkelbach's
-    iteration. Of equal trees one with the fewest constituents is taken. Sentence s gets ``out_counts[s]`` rows (of the
+    iteration. What all teachers hold is always kept; beyond it, of equal trees one with the fewest constituents is
+    taken. Sentence s gets ``out_counts[s]`` rows (of the
     teachers, one for each constituent; words and whole sentence left out) from ``out_offsets[s]`` on, where there is
     room for n - 2. `reports` (N, 6) receives: status, nodes, largest component, vertices, and value or ratio as p, q.
     """
@@ -589,7 +590,7 @@ def best_trees(
         base = n + 1
         free = 0
         for candidate in range(count):
-            if ratio and holders[candidate] == voters:
+            if holders[candidate] == voters:
                 base += 1
         p = numerator * total
         q = denominator
@@ -616,7 +617,7 @@ def best_trees(
             before = 0
             for candidate in range(count):
                 values[candidate] = hits[candidate] * q - p
-                if ratio and holders[candidate] == voters:
+                if holders[candidate] == voters:
                     values[candidate] = 0
                 if chosen[candidate]:
                     before += values[candidate]
@@ -652,7 +653,7 @@ def best_trees(
         reports[sentence, 3] = max(reports[sentence, 3], counts[2])
         free = out_offsets[sentence]
         for candidate in range(count):
-            if chosen[candidate] or (ratio and holders[candidate] == voters):
+            if chosen[candidate] or holders[candidate] == voters:
                 out_rows[free] = rows[candidate]
                 free += 1
         out_counts[sentence] = free - out_offsets[sentence]

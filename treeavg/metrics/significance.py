@@ -186,6 +186,8 @@ def _resampled(terms: NDArray[np.float64], samples: int, seed: int) -> NDArray[n
     """Return sums of terms (S, C) over drawn sentences: (samples, C)."""
     if not isinstance(samples, int) or samples < 1:
         raise ArgumentError(f"samples: expected a whole number of draws, at least 1, got {quote(samples)}. Try 10000.")
+    if not isinstance(seed, int) or seed < 0:
+        raise ArgumentError(f"seed: expected a whole number, at least 0, got {quote(seed)}. Try 0.")
     generator = np.random.default_rng(seed)
     size = len(terms)
     sums = np.empty((samples, terms.shape[1]))

@@ -5,8 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+import numpy as np
+
 from treeavg.report.tables import display_width, printable
 from treeavg.view import NO_LABEL, TreeView
+
+#: What lies deeper is written as its words: each level costs three columns on every line below it.
+MAX_DEPTH = 3000
 
 _COLOUR = re.compile("\x1b\\[[0-9;]*m")
 
@@ -57,39 +62,49 @@ def draw(
         children.append(roots)
         roots = [len(names) - 1]
     lines: list[str] = []
-    agenda = [(roots[0], "", "")]
+    agenda = [(roots[0], "", "", 0)]
     while agenda:
-        node, before, below = agenda.pop()
+        node, before, below, depth = agenda.pop()
         if node < 0:
             lines.append(before + words[-node - 1])
             continue
         if all(child < 0 for child in children[node]):
             lines.append(f"{before}{names[node]}  {_phrase([-child - 1 for child in children[node]], words)}")
             continue
+        if depth == MAX_DEPTH:
+            tokens = [token for start, end in constituents[node] for token in range(start, end)]
+            lines.append(f"{before}{names[node]}  [...] {_phrase(tokens, words)}")
+            continue
         lines.append(before + names[node])
         last = children[node][-1]
         for child in reversed(children[node]):
             agenda.append(
-                (child, below + ("└─ " if child == last else "├─ "), below + ("   " if child == last else "│  "))
+                (
+                    child,
+                    below + ("└─ " if child == last else "├─ "),
+                    below + ("   " if child == last else "│  "),
+                    depth + 1,
+                )
             )
     return lines
 
 
 def _children(constituents: list[tuple[tuple[int, int], ...]], length: int) -> tuple[list[list[int]], list[int]]:
     """Return each constituent's children and the roots: rows, or -1 - token. Children stand by their first token."""
-    owner = [-1] * length
+    owner = np.full(length, -1, np.int32)
     parents = []
-    order = sorted(range(len(constituents)), key=lambda row: -sum(end - start for start, end in constituents[row]))
-    for row in sorted(order, key=lambda row: (-sum(end - start for start, end in constituents[row]), row)):
+    for row in sorted(
+        range(len(constituents)), key=lambda row: (-sum(end - start for start, end in constituents[row]), row)
+    ):
         first = constituents[row][0][0]
-        parents.append((row, owner[first]))
+        parents.append((row, int(owner[first])))
         for start, end in constituents[row]:
-            owner[start:end] = [row] * (end - start)
+            owner[start:end] = row
     children: list[list[int]] = [[] for _ in constituents]
     roots: list[int] = []
     for row, parent in parents:
         (children[parent] if parent >= 0 else roots).append(row)
-    for token, parent in enumerate(owner):
+    for token, parent in enumerate(owner.tolist()):
         (children[parent] if parent >= 0 else roots).append(-1 - token)
     for family in [*children, roots]:
         family.sort(key=lambda child: constituents[child][0][0] if child >= 0 else -1 - child)
