@@ -154,13 +154,15 @@ def test_docstrings(name: str, value: object) -> None:
 
 def test_options_repeat_the_tables() -> None:
     """The command line's choices, repeated so that --help loads nothing, are the library's."""
-    from treeavg.averaging import METHODS
+    from treeavg.averaging import LABELS, METHODS, OBJECTIVES
     from treeavg.cli import options
     from treeavg.formats import FORMATS
     from treeavg.metrics import CONVENTIONS, METRICS
 
     assert tuple(FORMATS) == options.FORMATS
     assert options.METHODS == METHODS
+    assert options.OBJECTIVES == OBJECTIVES
+    assert options.LABELS == LABELS
     assert options.METRICS == METRICS
     assert tuple(CONVENTIONS) == options.CONVENTIONS
 

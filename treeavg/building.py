@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from treeavg.errors import AlignmentError, ArgumentError, FormatError, quote
 from treeavg.kernels import structure
@@ -57,6 +58,38 @@ def from_lists(
     )
     validate(bank, "constituents")
     return bank
+
+
+def preorder(
+    sentences: NDArray[np.int64], fan_outs: NDArray[np.int64], starts: NDArray[np.int32], ends: NDArray[np.int32]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Sort constituents into the order of a treebank: by sentence, start, the longer first; equal ones as they stand.
+
+    Parameters
+    ----------
+    sentences, fan_outs : ndarray of int64, shape (M,)
+        Of each constituent.
+    starts, ends : ndarray of int32, shape (B,)
+        Their blocks, one constituent behind another.
+
+    Returns
+    -------
+    order : ndarray of int64, shape (M,)
+        The constituents, sorted.
+    places : ndarray of int64, shape (B,)
+        Their blocks, sorted likewise.
+
+    Examples
+    --------
+    >>> spans = np.array([[1, 3], [0, 3]], np.int32)
+    >>> preorder(np.zeros(2, np.int64), np.ones(2, np.int64), spans[:, 0], spans[:, 1])[0].tolist()
+    [1, 0]
+    """
+    bounds = offsets_of(fan_outs)
+    sizes = np.add.reduceat(ends - starts, bounds[:-1]) if len(fan_outs) else fan_outs
+    first, last = starts[bounds[:-1]], ends[bounds[1:] - 1].astype(np.int64)
+    order = np.lexsort((-sizes, -last, first, sentences))
+    return order, flat_ranges(bounds[:-1][order], fan_outs[order])
 
 
 def validate(bank: Treebank, where: str) -> None:
@@ -120,16 +153,12 @@ class _RowBuilder:
         sentences = np.array(self.sentences, np.int64)
         fan_outs = np.array([len(blocks) for blocks in self.blocks], np.int64)
         flat = np.array([block for blocks in self.blocks for block in blocks], np.int32).reshape(-1, 2)
-        bounds = offsets_of(fan_outs)
-        sizes = np.add.reduceat(flat[:, 1] - flat[:, 0], bounds[:-1]) if len(fan_outs) else fan_outs
-        first, last = flat[bounds[:-1], 0], flat[bounds[1:] - 1, 1]
-        order = np.lexsort((-sizes, -last.astype(np.int64), first, sentences))
-        sorted_blocks = flat[flat_ranges(bounds[:-1][order], fan_outs[order])]
+        order, places = preorder(sentences, fan_outs, flat[:, 0], flat[:, 1])
         return Treebank(
             np.array(self.lengths, np.int32),
             offsets_of(np.bincount(sentences, minlength=len(self.lengths))),
-            np.ascontiguousarray(sorted_blocks[:, 0]),
-            np.ascontiguousarray(sorted_blocks[:, 1]),
+            flat[places, 0],
+            flat[places, 1],
             block_offsets=offsets_of(fan_outs[order]) if (fan_outs > 1).any() else None,
             labels=StringColumn.of(self.labels[i] for i in order.tolist()) if self.labels is not None else None,
             tokens=tokens,
@@ -165,20 +194,18 @@ def _as_blocks(given: Any, where: str, length: int) -> Constituent:
 
 
 def _validate_discontinuous(bank: Treebank, where: str) -> None:
-    """Check nesting by bit masks, the smaller constituents first: each must swallow whole what it touches."""
-    for view in bank:
-        whole: list[tuple[int, Constituent]] = []
-        for blocks in sorted(view.constituents, key=lambda item: sum(end - start for start, end in item)):
-            mask = 0
-            for start, end in blocks:
-                mask |= (1 << end) - (1 << start)
-            untouched = []
-            for other, model in whole:
-                if other & mask == 0:
-                    untouched.append((other, model))
-                elif other & mask != other:
-                    raise _crossing(where, view.index, _plain(model), _plain(blocks))
-            whole = [*untouched, (mask, blocks)]
+    assert bank.block_offsets is not None
+    rows = bank.constituent_count
+    place = np.zeros(3, np.int64)
+    status = structure.check_laminar(
+        bank.lengths, bank.offsets, bank.block_offsets, bank.starts, bank.ends,
+        np.empty(int(bank.lengths.max(initial=0)), np.int64), np.empty(rows, np.int64), np.empty(rows, np.int64), place,
+    )  # fmt: skip
+    if status == structure.CROSSING:
+        sentence, row, other = place.tolist()
+        first = int(bank.offsets[sentence])
+        constituents = bank[sentence].constituents
+        raise _crossing(where, sentence, _plain(constituents[row - first]), _plain(constituents[other - first]))
 
 
 def _plain(blocks: Constituent) -> tuple[Any, ...]:

@@ -365,6 +365,11 @@ class DependencyView:
         return int(self.treebank.lengths[self.index])
 
     @property
+    def part(self) -> slice:
+        """The place of this tree's arcs in the treebank's columns."""
+        return self._words
+
+    @property
     def _words(self) -> slice:
         offsets = self.treebank.token_offsets
         return slice(int(offsets[self.index]), int(offsets[self.index + 1]))

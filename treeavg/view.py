@@ -48,6 +48,11 @@ class TreeView:
         return int(self.treebank.lengths[self.index])
 
     @property
+    def part(self) -> slice:
+        """The place of this tree's constituents in the treebank's columns."""
+        return self._rows
+
+    @property
     def _rows(self) -> slice:
         return slice(int(self.treebank.offsets[self.index]), int(self.treebank.offsets[self.index + 1]))
 

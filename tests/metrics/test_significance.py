@@ -33,7 +33,7 @@ def test_sign_test_is_the_exact_binomial() -> None:
         assert treeavg.sign_test(second, first).p_value == result.p_value
 
 
-@pytest.mark.parametrize("metric", treeavg.metrics.METRICS)
+@pytest.mark.parametrize("metric", ["sentence-f1", "corpus-f1", "precision", "recall", "continuous-f1"])
 def test_bootstrap(metric: str) -> None:
     """A real difference is found, its interval holds it; a seed gives the same numbers again; no difference gives 1."""
     first, second = scores(metric=metric)

@@ -6,12 +6,12 @@ import math
 import warnings
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from treeavg.alignment import Places, align
+from treeavg.alignment import Places, Trees, align
 from treeavg.averaging.constituency import best_binary, best_teacher, require_room, words_of
 from treeavg.averaging.dependency import average_heads
 from treeavg.averaging.hits import hit_counts
@@ -27,7 +27,7 @@ METHODS = ("generate", "select")
 OBJECTIVES = ("hits", "f1")
 LABELS = ("none", "vote", "hits")
 
-_Trees = TypeVar("_Trees", Treebank, DependencyTreebank)
+_Trees = TypeVar("_Trees", bound=Trees)
 
 
 def average(
@@ -136,17 +136,19 @@ def average(
     whole = whole_weights(weights, len(teachers))[0] if len(teachers) else np.empty(0, np.int64)
     lengths, _ = align(teachers, places=places, on_error=on_error, check_tokens=check_tokens)
     if isinstance(teachers[0], DependencyTreebank):
-        return average_heads(
-            teachers, lengths, whole, method=method, objective=objective, projective_only=projective, support=support,
-            jobs=jobs, places=places,
+        heads = average_heads(
+            cast("Sequence[DependencyTreebank]", teachers), lengths, whole, method=method, objective=objective,
+            projective_only=projective, support=support, jobs=jobs, places=places,
         )  # fmt: skip
+        return cast("_Trees", heads)
+    trees = cast("Sequence[Treebank]", teachers)
     if labels != "none":
-        _require_labels(teachers, places)
-    result = _average_constituency(teachers, lengths, whole, method, binary, goal, labels, jobs, places)
+        _require_labels(trees, places)
+    result = _average_constituency(trees, lengths, whole, method, binary, goal, labels, jobs, places)
     if labels == "vote" and method == "generate":
-        result = _keeping_search(voted_labels(result, teachers, whole), result)
+        result = _keeping_search(voted_labels(result, trees, whole), result)
     if support:
-        result = _keeping_search(result.replace(support=_support(result, teachers, whole, weights, on_error)), result)
+        result = _keeping_search(result.replace(support=_support(result, trees, whole, weights, on_error)), result)
     if result.search is not None and not result.search.proved.all():
         open_ones = np.flatnonzero(~result.search.proved)
         warnings.warn(
@@ -157,7 +159,7 @@ def average(
             ),
             stacklevel=2,
         )
-    return result
+    return cast("_Trees", result)
 
 
 def _objective(method: str, binary: bool, objective: str, beta: float, threshold: float, labels: str) -> Objective:

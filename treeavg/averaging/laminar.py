@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from treeavg.alignment import Places
 from treeavg.averaging.fallback import solve_with_highs
+from treeavg.building import preorder
 from treeavg.errors import LimitError
 from treeavg.jobs import run_chunks
 from treeavg.kernels import laminar
@@ -170,10 +171,7 @@ def _treebank(
     starts = np.concatenate([pool.starts[blocks], np.zeros(len(long), np.int32)])
     ends = np.concatenate([pool.ends[blocks], lengths[long]])
     sentences = np.concatenate([np.repeat(np.arange(len(lengths)), counts), long])
-    bounds = offsets_of(fan_outs)
-    sizes = np.add.reduceat(ends - starts, bounds[:-1]) if len(fan_outs) else fan_outs
-    order = np.lexsort((-sizes, -ends[bounds[1:] - 1].astype(np.int64), starts[bounds[:-1]], sentences))
-    places = flat_ranges(bounds[:-1][order], fan_outs[order])
+    order, places = preorder(sentences, fan_outs, starts, ends)
     labels = None
     if labelled:
         codes = np.concatenate([pool.labels[rows], np.full(len(long), len(pool.names))])[order]

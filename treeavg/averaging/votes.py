@@ -5,18 +5,51 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from fractions import Fraction
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from treeavg.averaging.laminar import Objective
+from treeavg.dependency import DependencyTreebank
 from treeavg.strings import StringColumn
 from treeavg.treebank import Treebank
 from treeavg.view import NO_LABEL, Constituent
 
+_Bank = TypeVar("_Bank", Treebank, DependencyTreebank)
 
-def support_of(bank: Treebank, teachers: Sequence[Treebank], weights: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the share of the weight that has each constituent of `bank`; the whole sentence has all of it."""
+
+def support_of(bank: _Bank, teachers: Sequence[_Bank], weights: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the share of the weight that has each constituent or head of given trees.
+
+    Parameters
+    ----------
+    bank : Treebank or DependencyTreebank
+        The trees.
+    teachers : sequence of Treebank or of DependencyTreebank, length K
+        Over the same sentences, of the same kind and any shape.
+    weights : ndarray of int64, shape (K,)
+        Whole weights.
+
+    Returns
+    -------
+    ndarray of float64, shape (M,) or (T,)
+        Between 0 and 1; the whole sentence has all of the weight.
+    """
+    if isinstance(bank, DependencyTreebank):
+        votes = np.zeros(bank.token_count, np.int64)
+        for teacher, weight in zip(teachers, weights.tolist(), strict=True):
+            for view in bank:
+                theirs = teacher[view.index].heads
+                if len(theirs) == len(view):
+                    votes[view.part] += weight * (np.array(theirs) == np.array(view.heads))
+        return np.asarray(votes / weights.sum(), np.float64)
+    return _constituent_support(bank, teachers, weights)
+
+
+def _constituent_support(
+    bank: Treebank, teachers: Sequence[Treebank], weights: NDArray[np.int64]
+) -> NDArray[np.float64]:
     total = int(weights.sum())
     shares = np.empty(bank.constituent_count)
     for sentence, view in enumerate(bank):

@@ -20,7 +20,7 @@ def register(verbs: Any) -> None:
     """Add the verb."""
     parser = options.add_verb(verbs, "agree", "print the agreement among teachers", DESCRIPTION)
     parser.add_argument("teachers", nargs="+", metavar="TEACHER", help="treebank files over the same sentences")
-    parser.add_argument("--metric", choices=options.METRICS, default="sentence-f1", help="default: sentence-f1")
+    options.add_metric(parser, "the metric")
     parser.add_argument("--convention", choices=options.CONVENTIONS, default="standard", help="default: standard")
     options.add_alignment(parser)
     options.add_jobs(parser)
@@ -36,7 +36,6 @@ def run(arguments: argparse.Namespace) -> int:
     from treeavg.formats import AlignedReader, Columns
     from treeavg.metrics import agreement
     from treeavg.report.tables import table
-    from treeavg.treebank import Treebank
 
     with compiling_notice():
         reader = AlignedReader(
@@ -51,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
         report_problems(reader.problems, reader.done)
         names = short_names(arguments.teachers)
         result = agreement(
-            [Treebank.concatenate(column) for column in zip(*parts, strict=True)],
+            [type(column[0]).concatenate(column) for column in zip(*parts, strict=True)],
             names=names,
             metric=arguments.metric,
             convention=arguments.convention,

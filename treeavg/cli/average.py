@@ -10,10 +10,13 @@ from typing import Any
 from treeavg.cli import options
 
 DESCRIPTION = """\
-Average the trees of several parsers, sentence by sentence, into the binary tree that collects the most hits.
+Average the trees of several parsers, sentence by sentence, into the one that agrees with them most. The files decide
+whether these are constituency trees, continuous or discontinuous, or dependency trees.
 
   treeavg average teachers/*.txt -o average.txt
   treeavg average a.txt b.txt.gz c.jsonl --weights 1 2 1 -o average.jsonl
+  treeavg average runs/*.jsonl --no-binary --objective f1 -o average.jsonl
+  treeavg average teachers/*.conllu --support -o average.conllu
 """
 
 
@@ -24,7 +27,7 @@ def register(verbs: Any) -> None:
         "--method",
         choices=options.METHODS,
         default="generate",
-        help="generate: search all binary trees; select: the best of the teachers' own trees (default: generate)",
+        help="generate: search all trees; select: the best of the teachers' own trees (default: generate)",
     )
     add_arguments(parser)
 
@@ -33,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what `average` and `select` share."""
     parser.add_argument("teachers", nargs="+", metavar="TEACHER", help="treebank files over the same sentences")
     options.add_weights(parser)
+    options.add_objective(parser)
     options.add_alignment(parser)
     options.add_jobs(parser)
     options.add_json(parser)
@@ -54,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
     teachers: list[str] = arguments.teachers
     weights = options.read_weights(arguments.weights, teachers)
     whole_weights(weights, len(teachers))  # before anything is read
-    target = format_of(arguments.output, name=arguments.output_format)
+    labelled = arguments.method == "select" or arguments.labels != "none"
     reader = AlignedReader(
         teachers,
         arguments.format,
@@ -62,33 +66,91 @@ def run(arguments: argparse.Namespace) -> int:
         on_error=arguments.on_error,
         jobs=arguments.jobs,
         columns=[
-            Columns(tokens=index == 0 or arguments.check_tokens, labels=arguments.method == "select")
-            for index in range(len(teachers))
+            Columns(tokens=index == 0 or arguments.check_tokens, labels=labelled) for index in range(len(teachers))
         ],
     )
     names = tuple(item.name for item in reader.readers)
+    target = format_of(arguments.output, name=arguments.output_format, kind=reader.readers[0].format.kind)
+    chosen = {name: getattr(arguments, name) for name in ("method", *options.OBJECTIVE_OPTIONS)}
     problems = []
-    with AtomicFile(arguments.output) as file, compiling_notice(), Progress("averaging") as progress:
+    searched = _Searched()
+    with AtomicFile(arguments.output) as file, compiling_notice(), Progress("averaging") as progress, searched:
         done = 0
         for batch in reader:
             places = Places(names, files=True, first=done)
             shared = {"check_tokens": arguments.check_tokens, "on_error": arguments.on_error, "places": places}
             problems += align(batch, **shared)[1]
-            result = average(batch, weights=weights, method=arguments.method, jobs=arguments.jobs, **shared)
+            result = average(batch, weights=weights, jobs=arguments.jobs, **chosen, **shared)
+            searched.add(result, done)
             with sentences_of(names[0], done):
                 file.write(target.serialize(result))
             done += len(result)
             progress.update(len(result), reader)
     skipped = report_problems([*reader.problems, *problems], done)
+    searched.report(done)
     if arguments.json:
         summary = {
             "output": arguments.output,
-            "method": arguments.method,
+            **chosen,
             "teachers": list(names),
             "weights": [float(weight) for weight in weights] if weights is not None else None,
             "sentences": done,
             "skipped": [{"sentence": item.sentence + 1, "reason": item.message} for item in skipped],
+            "search": searched.summary(),
         }
         json.dump(summary, sys.stdout, ensure_ascii=False)
         print()
     return 0
+
+
+class _Searched:
+    """Gathers how the searches of all batches went; the library's warnings are told in one list instead."""
+
+    def __init__(self) -> None:
+        self._searches = 0
+        self._nodes = 0
+        self._largest = 0
+        self._open: list[tuple[int, float]] = []
+
+    def __enter__(self) -> None:
+        import warnings
+
+        from treeavg.errors import SearchLimitWarning
+
+        self._caught = warnings.catch_warnings()
+        self._caught.__enter__()
+        warnings.simplefilter("ignore", SearchLimitWarning)
+
+    def __exit__(self, *error: Any) -> None:
+        self._caught.__exit__(*error)
+
+    def add(self, result: Any, first: int) -> None:
+        """Take a batch into account."""
+        search = getattr(result, "search", None)
+        if search is None:
+            return
+        self._searches += len(result)
+        self._nodes += int(search.nodes.sum())
+        self._largest = max(self._largest, int(search.largest.max(initial=0)))
+        self._open += [(first + place, float(search.gaps[place])) for place in (~search.proved).nonzero()[0].tolist()]
+
+    def report(self, total: int) -> None:
+        """List the sentences whose trees are not proved best."""
+        if self._open:
+            print(
+                f"treeavg: the best tree found is not proved best in {len(self._open):,} of {total:,}:", file=sys.stderr
+            )
+            for sentence, gap in self._open:
+                print(f"  sentence {sentence + 1}: at most {gap:.4g} below the best", file=sys.stderr)
+
+    def summary(self) -> dict[str, Any] | None:
+        """Return the figures for JSON; None where nothing had to be searched."""
+        if not self._searches:
+            return None
+        unproved = [{"sentence": sentence + 1, "gap": gap} for sentence, gap in self._open]
+        return {
+            "sentences": self._searches,
+            "nodes": self._nodes,
+            "largest_component": self._largest,
+            "unproved": unproved,
+        }

@@ -8,6 +8,7 @@ import sys
 from typing import Any
 
 from treeavg.cli import options
+from treeavg.errors import ArgumentError
 
 DESCRIPTION = """\
 Convert a treebank file. Changes are made in this order: --strip-empty, --strip-punctuation, --collapse-unaries,
@@ -43,10 +44,13 @@ def run(arguments: argparse.Namespace) -> int:
     from treeavg.formats.files import AtomicFile
 
     refuse_json_on_stdout(arguments)
-    target = format_of(arguments.output, name=arguments.output_format)
     reader = AlignedReader(
         [arguments.treebank], arguments.format, encoding=arguments.encoding, on_error=arguments.on_error
     )
+    target = format_of(arguments.output, name=arguments.output_format, kind=reader.readers[0].format.kind)
+    changed = arguments.strip_empty or arguments.strip_punctuation or arguments.collapse_unaries or arguments.binarize
+    if changed and reader.readers[0].format.kind == "dependency":
+        raise ArgumentError(f"{reader.readers[0].name}: expected constituency trees to change, got dependency trees.")
     emptied = done = 0
     with AtomicFile(arguments.output) as file, compiling_notice(), Progress("converting") as progress:
         for (bank,) in reader:

@@ -9,10 +9,24 @@ from typing import Any
 from treeavg.errors import ArgumentError, FileError, quote
 
 # Repeated here, as the tables themselves live beside code that loads Numba; a test compares them.
-FORMATS = ("brackets", "ptb", "jsonl")
+FORMATS = ("brackets", "ptb", "jsonl", "discbracket", "export", "conllu", "heads")
 METHODS = ("generate", "select")
-METRICS = ("sentence-f1", "corpus-f1", "precision", "recall")
-CONVENTIONS = ("standard", "kim2019")
+OBJECTIVES = ("hits", "f1")
+LABELS = ("none", "vote", "hits")
+METRICS = (
+    "sentence-f1",
+    "corpus-f1",
+    "precision",
+    "recall",
+    "continuous-f1",
+    "discontinuous-f1",
+    "uas",
+    "uas-words",
+    "undirected-uas",
+    "las",
+    "span-f1",
+)
+CONVENTIONS = ("standard", "kim2019", "tn-lcfrs")
 
 
 def add_verb(verbs: Any, name: str, help: str, description: str) -> argparse.ArgumentParser:
@@ -68,6 +82,56 @@ def add_weights(parser: argparse.ArgumentParser) -> None:
         action=_Once,
         metavar="W",
         help="one number per teacher (--weights 1 2 0.5), or a file of numbers or of lines 'teacher number'",
+    )
+
+
+#: Keywords of `treeavg.average` that `add_objective` adds.
+OBJECTIVE_OPTIONS = ("binary", "objective", "beta", "threshold", "projective", "labels", "support")
+
+
+def add_objective(parser: argparse.ArgumentParser) -> None:
+    """Add what is maximised, and over which trees."""
+    group = parser.add_argument_group("what to maximise, over which trees")
+    group.add_argument(
+        "--binary",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="constituency: binary trees (default), or as many constituents as the objective wants",
+    )
+    group.add_argument(
+        "--objective",
+        choices=OBJECTIVES,
+        default="hits",
+        help="hits: hit counts or heads; f1: F-beta against the teachers, or spans of words' yields (default: hits)",
+    )
+    group.add_argument("--beta", type=float, default=1.0, help="with f1 and --no-binary: weight of recall (1.0)")
+    group.add_argument(
+        "--threshold", type=float, default=0.5, help="with hits and --no-binary: share of weight to exceed (0.5)"
+    )
+    group.add_argument(
+        "--projective",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="dependency: projective trees (default), or trees of any shape",
+    )
+    group.add_argument(
+        "--labels",
+        choices=LABELS,
+        default="none",
+        help="constituency: vote on labels afterwards, or count hits by label (default: none)",
+    )
+    group.add_argument(
+        "--support",
+        action="store_true",
+        help="write the share of weight that has each constituent or arc (jsonl, conllu)",
+    )
+
+
+def add_metric(parser: argparse.ArgumentParser, purpose: str) -> None:
+    """Add the choice of a metric."""
+    names = ", ".join(METRICS)
+    parser.add_argument(
+        "--metric", choices=METRICS, metavar="METRIC", help=f"{purpose}: {names} (default: by the kind of trees)"
     )
 
 

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from treeavg.treebank import Treebank
 
 DESCRIPTION = """\
-Score parsers' trees against gold trees: F1 as the mean over sentences and pooled over the corpus, precision, recall.
+Score parsers' trees against gold trees: constituency trees by F1 (the mean over sentences, pooled over the corpus; of
+discontinuous trees overall, continuous, discontinuous), dependency trees by attachment scores and span F1.
 
   treeavg score --gold gold.txt average.txt teachers/*.txt --baselines
   treeavg score --gold gold.txt average.txt best.txt --test
@@ -29,12 +30,12 @@ def register(verbs: Any) -> None:
     parser = options.add_verb(verbs, "score", "score trees against gold trees", DESCRIPTION)
     parser.add_argument("predicted", nargs="+", metavar="FILE", help="treebank files to score; '-' is standard input")
     parser.add_argument("--gold", required=True, metavar="FILE", help="the gold trees")
-    parser.add_argument("--metric", choices=options.METRICS, help="print only this metric (default: all)")
+    options.add_metric(parser, "print only this metric")
     parser.add_argument(
         "--convention",
         choices=options.CONVENTIONS,
         default="standard",
-        help="standard: whole sentence removed from both sides; kim2019: the literature's scorer (default: standard)",
+        help="standard: whole sentence removed from both sides; kim2019, tn-lcfrs: as published (default: standard)",
     )
     parser.add_argument("--baselines", action="store_true", help="add left-, right-branching and binary oracle trees")
     parser.add_argument("--by-length", action="store_true", help="add sentence F1 by sentence length")
@@ -55,11 +56,12 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.test and len(arguments.predicted) + 3 * arguments.baselines < 2:
         raise ArgumentError("--test: expected at least two files to compare, got 1. Name the systems to compare.")
-    metrics = [arguments.metric] if arguments.metric else list(options.METRICS)
     with compiling_notice():
         gold, systems = _read(arguments)
+        metrics = [arguments.metric] if arguments.metric else _metrics(gold, systems)
         names = short_names(arguments.predicted)
         if arguments.baselines:
+            _require_constituency(gold, "--baselines", arguments.gold)
             from treeavg.transforms import binarize, branching
 
             systems += [branching(gold, "left"), branching(gold, "right"), binarize(gold)]
@@ -82,6 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
             for own, entry in zip(scores, result["systems"], strict=True):
                 entry["by_length"] = own[metrics[0]].by_length()
         if arguments.by_label:
+            _require_constituency(gold, "--by-label", arguments.gold)
             _add_labels(result, gold, systems, arguments)
         if arguments.test:
             _add_tests(result, [own[metrics[0]] for own in scores], arguments)
@@ -96,23 +99,44 @@ def run(arguments: argparse.Namespace) -> int:
 def _read(arguments: argparse.Namespace) -> tuple[Treebank, list[Treebank]]:
     """Return the gold trees and the systems' trees; their labels are not needed."""
     from treeavg.formats import AlignedReader, Columns
-    from treeavg.treebank import Treebank
 
     paths = [arguments.gold, *arguments.predicted]
-    words = Columns(tokens=arguments.check_tokens, labels=False)
+    words = Columns(tokens=arguments.check_tokens, labels=arguments.metric == "las")
     reader = AlignedReader(
         paths,
         arguments.format,
         encoding=arguments.encoding,
         on_error=arguments.on_error,
         jobs=arguments.jobs,
-        columns=[Columns(arguments.check_tokens, labels=arguments.by_label)] + [words] * len(arguments.predicted),
+        columns=[Columns(labels=arguments.by_label or words.labels)] + [words] * len(arguments.predicted),
     )
     parts = list(reader)
     for problem in reader.problems:
         print(f"treeavg: sentence {problem.sentence + 1}: {problem.message}", file=sys.stderr)
-    banks = [Treebank.concatenate(column) for column in zip(*parts, strict=True)]
+    banks: list[Any] = [type(column[0]).concatenate(column) for column in zip(*parts, strict=True)]
     return banks[0], banks[1:]
+
+
+def _metrics(gold: Any, systems: list[Any]) -> list[str]:
+    """Return the metrics that a table shows by default."""
+    from treeavg.dependency import DependencyTreebank
+
+    if isinstance(gold, DependencyTreebank):
+        with_words = ["uas-words"] if gold.tokens is not None else []
+        return ["uas", *with_words, "undirected-uas", "span-f1"]
+    if all(bank.is_continuous for bank in [gold, *systems] if not isinstance(bank, DependencyTreebank)):
+        return ["sentence-f1", "corpus-f1", "precision", "recall"]
+    return ["corpus-f1", "continuous-f1", "discontinuous-f1", "precision", "recall"]
+
+
+def _require_constituency(gold: Any, option: str, path: str) -> None:
+    from treeavg.errors import ArgumentError
+    from treeavg.treebank import Treebank
+
+    if not isinstance(gold, Treebank) or (option == "--baselines" and not gold.is_continuous):
+        raise ArgumentError(
+            f"{option}: expected continuous constituency trees, got other trees in {path}. Leave it out."
+        )
 
 
 def _scores(

@@ -6,16 +6,13 @@ import argparse
 import json
 import shutil
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from treeavg.cli import options
 
-if TYPE_CHECKING:
-    from treeavg.treebank import Treebank
-
 DESCRIPTION = """\
-Draw trees in the terminal, several teachers side by side. The number behind a constituent is its hit count: how many
-of the teachers (or how much weight) have it.
+Draw trees in the terminal, several teachers side by side. The number behind a constituent, or behind a word for the
+arc to its head, is its hit count: how many of the teachers (or how much weight) have it.
 
   treeavg show trees.txt --sentence 3
   treeavg show teachers/*.txt --average --gold gold.txt --sentence 1 2
@@ -31,6 +28,7 @@ def register(verbs: Any) -> None:
     parser.add_argument("--gold", metavar="FILE", help="draw the gold tree too; it does not count as a hit")
     parser.add_argument("--width", type=int, metavar="N", help="columns to fill (default: the terminal's)")
     options.add_weights(parser)
+    options.add_objective(parser)
     options.add_alignment(parser)
     options.add_json(parser)
     options.add_input(parser)
@@ -42,7 +40,8 @@ def run(arguments: argparse.Namespace) -> int:
     import os
 
     from treeavg.alignment import Places, align
-    from treeavg.averaging import average, hit_counts
+    from treeavg.averaging import average, support_of
+    from treeavg.averaging.weights import whole_weights
     from treeavg.cli.running import compiling_notice, short_names, unique
     from treeavg.report.tables import printable
     from treeavg.report.terminal import draw, side_by_side
@@ -57,48 +56,46 @@ def run(arguments: argparse.Namespace) -> int:
             "places": Places(tuple(paths), files=True),
         }
         align(banks, **shared)
+        wanted = [number - 1 for number in arguments.sentence]
+        banks = [bank[wanted] for bank in banks]
         teachers = banks[: len(arguments.teachers)]
-        continuous = all(bank.is_continuous for bank in banks)
-        hits = hit_counts(teachers, weights=weights, **shared) if continuous else None
+        whole, unit = whole_weights(weights, len(teachers))
         titles = short_names(paths)
         if arguments.average:
-            banks.insert(0, average(teachers, weights=weights, **shared))
+            chosen = {name: getattr(arguments, name) for name in options.OBJECTIVE_OPTIONS}
+            banks.insert(0, average(teachers, weights=weights, on_error=arguments.on_error, **chosen))
             titles = unique(["average", *titles])
-    counted = hits is not None and len(teachers) > 1
-    supports = [hits.support(bank) * hits.weight if counted and hits is not None else None for bank in banks]
+    weight = float(int(whole.sum()) * unit)
+    shares = [support_of(bank, teachers, whole) * weight if len(teachers) > 1 else None for bank in banks]
     colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     width = arguments.width or shutil.get_terminal_size().columns
-    whole = hits.weight if hits is not None else 1.0
-    for number in arguments.sentence:
-        views = [bank[number - 1] for bank in banks]
-        counts = [
-            support[bank.offsets[number - 1] : bank.offsets[number]].tolist() if support is not None else None
-            for bank, support in zip(banks, supports, strict=True)
-        ]
+    for place, number in enumerate(arguments.sentence):
+        views = [bank[place] for bank in banks]
+        counts = [own[view.part].tolist() if own is not None else None for own, view in zip(shares, views, strict=True)]
         if arguments.json:
             trees = {
-                title: {
-                    "tokens": view.tokens,
-                    "constituents": view.constituents,
-                    "labels": view.labels,
-                    "hits": own,
-                }
-                for title, view, own in zip(titles, views, counts, strict=True)
+                title: {**_as_json(view), "hits": own} for title, view, own in zip(titles, views, counts, strict=True)
             }
             json.dump({"sentence": number, "trees": trees}, sys.stdout, ensure_ascii=False)
             print()
             continue
-        drawings = [draw(view, own, whole=whole, colour=colour) for view, own in zip(views, counts, strict=True)]
+        drawings = [draw(view, own, whole=weight, colour=colour) for view, own in zip(views, counts, strict=True)]
         print(f"sentence {number}: {printable(' '.join(views[0].tokens or []))}")
         print(side_by_side([printable(title) for title in titles], drawings, width))
         print()
     return 0
 
 
-def _read(arguments: argparse.Namespace) -> list[Treebank]:
+def _as_json(view: Any) -> dict[str, Any]:
+    """Return a tree of either kind."""
+    if hasattr(view, "heads"):
+        return {"tokens": view.tokens, "heads": view.heads, "relations": view.relations}
+    return {"tokens": view.tokens, "constituents": view.constituents, "labels": view.labels}
+
+
+def _read(arguments: argparse.Namespace) -> list[Any]:
     from treeavg.errors import ArgumentError
     from treeavg.formats import AlignedReader
-    from treeavg.treebank import Treebank
 
     paths = [*arguments.teachers, *([arguments.gold] if arguments.gold else [])]
     if arguments.width is not None and arguments.width < 1:
@@ -118,4 +115,4 @@ def _read(arguments: argparse.Namespace) -> list[Treebank]:
         raise ArgumentError(
             f"--sentence: expected at most {reader.done}, got {last}. {paths[0]} has no more sentences."
         )
-    return [Treebank.concatenate(column) for column in zip(*parts, strict=True)]
+    return [type(column[0]).concatenate(column) for column in zip(*parts, strict=True)]

@@ -4,11 +4,36 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from typing import Any, Literal, overload
 
-from treeavg.formats.base import Columns, Format
+from treeavg.dependency import DependencyTreebank
+from treeavg.formats.base import AnyTreebank, Columns, Format
+from treeavg.formats.choosing import FORMATS, format_of, kind_of
 from treeavg.formats.files import AtomicFile
-from treeavg.formats.reading import BATCH, FORMATS, ON_ERROR, AlignedReader, TreebankReader, format_of
+from treeavg.formats.reading import BATCH, ON_ERROR, AlignedReader, TreebankReader
 from treeavg.treebank import Treebank
+
+
+@overload
+def read(
+    path: str | os.PathLike[str], format: Literal["conllu", "heads"], *, encoding: str = ..., on_error: str = ...
+) -> DependencyTreebank: ...
+
+
+@overload
+def read(
+    path: str | os.PathLike[str],
+    format: Literal["brackets", "ptb", "jsonl", "discbracket", "export"],
+    *,
+    encoding: str = ...,
+    on_error: str = ...,
+) -> Treebank: ...
+
+
+@overload  # either, by the file; a union would make each caller ask which
+def read(
+    path: str | os.PathLike[str], format: str | None = None, *, encoding: str = ..., on_error: str = ...
+) -> Any: ...
 
 
 def read(
@@ -17,7 +42,7 @@ def read(
     *,
     encoding: str = "utf-8",
     on_error: str = "raise",
-) -> Treebank:
+) -> AnyTreebank:
     """Read a treebank file.
 
     Parameters
@@ -25,17 +50,18 @@ def read(
     path : str or os.PathLike
         ``-`` is standard input; a name that ends in ``.gz`` is decompressed.
     format : str, optional
-        ``brackets`` (one tree a line), ``ptb`` (over several lines) or ``jsonl``. By default the suffix decides, then
-        the content.
+        ``brackets`` (one tree a line), ``ptb`` (over several lines), ``jsonl``, ``discbracket``, ``export``,
+        ``conllu`` or ``heads``. By default the suffix decides, then the content.
     encoding : str, default "utf-8"
         A byte-order mark of UTF-8 is dropped.
     on_error : str, default "raise"
-        ``skip`` reads an erroneous line of a line-based format as a missing sentence (length 0).
+        ``skip`` reads an erroneous sentence as a missing one (length 0), except in ``ptb``.
 
     Returns
     -------
-    Treebank
-        With words; with labels and tags where the file has them.
+    Treebank or DependencyTreebank
+        By the format: ``conllu`` and ``heads`` hold dependency trees. With words, labels, tags, relations, where the
+        file has them.
 
     Raises
     ------
@@ -55,33 +81,35 @@ def read(
     <Treebank: 1 sentence, 3 tokens, 2 constituents>
     """
     reader = TreebankReader(path, format, encoding=encoding, on_error=on_error)
-    parts = []
+    parts: list[Any] = []
     while not reader.done:
         parts.append(reader.next(16 * BATCH))
+    if reader.format.kind == "dependency":
+        return DependencyTreebank.concatenate(parts)
     bank = Treebank.concatenate(parts)
     if bank.tags is not None and not len(bank.tags.data):
         bank = bank.replace(tags=None)
     return bank
 
 
-def write(treebank: Treebank, path: str | os.PathLike[str], format: str | None = None) -> None:
+def write(treebank: AnyTreebank, path: str | os.PathLike[str], format: str | None = None) -> None:
     """Write a treebank file; it appears whole or not at all.
 
     Parameters
     ----------
-    treebank : Treebank
+    treebank : Treebank or DependencyTreebank
         Any that the format can hold.
     path : str or os.PathLike
         ``-`` is standard output; a name that ends in ``.gz`` is compressed. The folder must exist.
     format : str, optional
-        As for `read`; by default the suffix decides, else ``brackets``.
+        As for `read`; by default the suffix decides, else ``brackets``, or ``heads`` for dependency trees.
 
     Raises
     ------
     FileError
         The path cannot be written.
     FormatError
-        The format cannot hold the trees.
+        The format cannot hold the trees; names those that can hold this kind.
     ArgumentError
         The format is unknown.
 
@@ -91,7 +119,7 @@ def write(treebank: Treebank, path: str | os.PathLike[str], format: str | None =
     >>> write(bank, "-", format="jsonl")  # doctest: +SKIP
     {"words": ["the", "dog", "barks"], "constituents": [[[0, 3]], [[0, 2]]]}
     """
-    chosen = format_of(path, name=format)
+    chosen = format_of(path, name=format, kind=kind_of(treebank))
     data = chosen.serialize(treebank)
     with AtomicFile(path) as file:
         file.write(data)
@@ -105,7 +133,7 @@ def scan(
     on_error: str = "raise",
     batch: int = BATCH,
     jobs: int | None = None,
-) -> Iterator[list[Treebank]]:
+) -> Iterator[list[Any]]:
     """Read several files side by side in batches, in bounded memory.
 
     Parameters
@@ -115,19 +143,19 @@ def scan(
     format, encoding, on_error
         As for `read`.
     batch : int, default 4096
-        Sentences at a time. A format that is not line based (``ptb``) is read whole.
+        Sentences at a time. A format that is not line based (``ptb``, ``export``, ``conllu``) is read whole.
     jobs : int, optional
         Threads that read; by default one a core.
 
     Yields
     ------
-    list of Treebank
-        The same number of sentences from each file.
+    list of Treebank or of DependencyTreebank
+        The same number of sentences from each file, all of one kind.
 
     Raises
     ------
     AlignmentError
-        The files differ in their number of sentences.
+        The files differ in their number of sentences or in the kind of their trees.
     FileError, FormatError, ArgumentError
         As for `read`.
 
@@ -144,10 +172,12 @@ __all__ = [
     "FORMATS",
     "ON_ERROR",
     "AlignedReader",
+    "AnyTreebank",
     "Columns",
     "Format",
     "TreebankReader",
     "format_of",
+    "kind_of",
     "read",
     "scan",
     "write",

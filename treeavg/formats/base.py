@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from treeavg.dependency import DependencyTreebank
 from treeavg.errors import FormatError, Problem, quote
 from treeavg.treebank import Treebank
+
+AnyTreebank: TypeAlias = Treebank | DependencyTreebank
+
+NOT_SKIPPED = "Trees over several lines cannot be skipped: where the next begins is lost."
 
 
 @dataclass(frozen=True)
@@ -61,11 +67,17 @@ class Chunk:
         return f"{self.name}:{self.line + before.count(10)}:{column}"
 
     def excerpt(self, begin: int, stop: int) -> str:
-        """Return some bytes as a quoted string, cut to a readable length."""
-        return quote(self.data[begin:stop].tobytes().decode(errors="replace"))
+        """Return some bytes of one line as a quoted string; a letter that is cut in two is left out."""
+        line = self.data[begin:stop].tobytes().split(b"\n")[0]
+        return quote(line.decode(errors="ignore").rstrip())
 
-    def checked(self) -> tuple[Chunk, list[Problem]]:
+    def checked(self, line_based: bool = True) -> tuple[Chunk, list[Problem]]:
         """Return the chunk with every line valid UTF-8 without NUL.
+
+        Parameters
+        ----------
+        line_based : bool, default True
+            Whether a line is a sentence, so that it can be skipped.
 
         Returns
         -------
@@ -94,10 +106,14 @@ class Chunk:
                 message = f"{where}: expected {kind}, got the byte {what}. {advice}"
                 if not self.skip:
                     raise FormatError(message)
+                if not line_based:
+                    raise FormatError(f"{message} {NOT_SKIPPED}")
                 problems.append(Problem(self.sentence + number, message))
             begin += len(line) + 1
         bad_sentences = {problem.sentence - self.sentence for problem in problems}
         blanked = b"\n".join(b" " if number in bad_sentences else line for number, line in enumerate(lines))
+        if len(lines) - 1 in bad_sentences:
+            blanked += b"\n"  # or the blank last line would not count
         data = np.frombuffer(bytearray(blanked), np.uint8)
         return Chunk(data, self.name, self.line, self.sentence, self.columns, self.skip), problems
 
@@ -130,11 +146,17 @@ class Format:
         Chunk to treebank and problems.
     serialize : callable
         Treebank to bytes; raises a FormatError for what the format cannot hold.
+    kind : str, default "constituency"
+        What it holds: ``constituency`` (a `Treebank`) or ``dependency`` (a `DependencyTreebank`).
+    numbered : bool, default False
+        Whether sentences are numbered as they are written; `serialize` then takes the index of the first as well.
     """
 
     name: str
     suffixes: tuple[str, ...]
     summary: str
     line_based: bool
-    parse: Callable[[Chunk], tuple[Treebank, list[Problem]]]
-    serialize: Callable[[Treebank], bytes]
+    parse: Callable[[Chunk], tuple[AnyTreebank, list[Problem]]]
+    serialize: Callable[..., bytes]
+    kind: str = "constituency"
+    numbered: bool = False

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from treeavg.errors import FormatError, Problem
 from treeavg.escapes import escape_token, unescape_token
 from treeavg.formats.base import NOT_SKIPPED, Chunk, Format
+from treeavg.formats.gathering import gathered
 from treeavg.kernels import brackets as kernels
 from treeavg.strings import StringColumn, offsets_of
 from treeavg.transforms import with_roots
@@ -64,12 +64,12 @@ def _parse(chunk: Chunk, line_mode: bool) -> tuple[Treebank, list[Problem]]:
         problems.sort(key=lambda problem: problem.sentence)
     token_column = label_column = tag_column = None
     if chunk.columns.tokens:
-        token_column = _unescaped(_gathered(data, token_begins[:tokens], token_ends[:tokens]))
+        token_column = _unescaped(gathered(data, token_begins[:tokens], token_ends[:tokens]))
     if chunk.columns.labels:
-        label_column = _gathered(data, label_begins[:rows], label_ends[:rows])
+        label_column = gathered(data, label_begins[:rows], label_ends[:rows])
         if tags:
             groups = offsets_of(np.bincount(tag_tokens[:tags], minlength=tokens))
-            tag_column = _gathered(data, tag_begins[:tags], tag_ends[:tags], groups)
+            tag_column = gathered(data, tag_begins[:tags], tag_ends[:tags], groups)
     bank = Treebank(
         lengths[:count].copy(),
         row_offsets[: count + 1].copy(),
@@ -80,25 +80,6 @@ def _parse(chunk: Chunk, line_mode: bool) -> tuple[Treebank, list[Problem]]:
         tags=tag_column,
     )
     return bank, problems
-
-
-def _gathered(
-    data: NDArray[np.uint8],
-    begins: NDArray[np.int64],
-    ends: NDArray[np.int64],
-    groups: NDArray[np.int64] | None = None,
-) -> StringColumn:
-    """Copy slices of `data` into a column; those of one group (offsets) are joined by spaces."""
-    if groups is None:
-        groups = np.arange(len(begins) + 1, dtype=np.int64)
-        offsets = offsets_of(ends - begins)
-    else:
-        pieces = np.diff(groups)
-        total = offsets_of(ends - begins)
-        offsets = offsets_of(total[groups[1:]] - total[groups[:-1]] + np.maximum(pieces - 1, 0))
-    out = np.empty(int(offsets[-1]), np.uint8)
-    kernels.join_slices(data, begins, ends, groups, offsets, out)
-    return StringColumn(out, offsets)
 
 
 def _unescaped(column: StringColumn) -> StringColumn:

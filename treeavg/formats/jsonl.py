@@ -10,14 +10,64 @@ from __future__ import annotations
 import json
 from typing import Any, TypeAlias
 
+import numpy as np
+from numpy.typing import NDArray
+
+from treeavg.building import preorder
 from treeavg.errors import FormatError, Problem, TreeavgError, quote
 from treeavg.formats.base import Chunk, Format
+from treeavg.formats.gathering import gathered
+from treeavg.kernels import jsonlines
+from treeavg.strings import offsets_of
 from treeavg.treebank import Treebank
 
 _Record: TypeAlias = dict[str, Any]
 
 
 def _parse(chunk: Chunk) -> tuple[Treebank, list[Problem]]:
+    plain = _parse_plain(chunk.data)
+    if plain is not None:
+        bank, checked = plain, True
+        try:
+            chunk.checked()  # words are copied as they are, so they must be UTF-8
+            bank.validate()
+        except FormatError:
+            checked = False
+        if checked:
+            return bank if chunk.columns.tokens else bank.replace(tokens=None), []
+    return _parse_any(chunk)
+
+
+def _parse_plain(data: NDArray[np.uint8]) -> Treebank | None:
+    """Parse lines of words and constituents only, compiled; None where a line is anything else, or wrong."""
+    lines, opened = int(np.count_nonzero(data == 10)) + 1, int(np.count_nonzero(data == 91)) + 1
+    quotes = int(np.count_nonzero(data == 34)) // 2 + 1
+    lengths, row_offsets = np.empty(lines, np.int32), np.empty(lines + 1, np.int64)
+    block_offsets = np.empty(opened + 1, np.int64)
+    starts, ends = np.empty(opened, np.int32), np.empty(opened, np.int32)
+    token_begins, token_ends = np.empty(quotes, np.int64), np.empty(quotes, np.int64)
+    counts = np.zeros(3, np.int64)
+    status = jsonlines.scan_lines(
+        data, lengths, row_offsets, block_offsets, starts, ends, token_begins, token_ends, counts
+    )  # fmt: skip
+    if status != jsonlines.PLAIN:
+        return None
+    count, rows, tokens = counts.tolist()
+    fan_outs = np.diff(block_offsets[: rows + 1])
+    sentences = np.repeat(np.arange(count), np.diff(row_offsets[: count + 1]))
+    blocks = int(block_offsets[rows])
+    order, places = preorder(sentences, fan_outs, starts[:blocks], ends[:blocks])
+    return Treebank(
+        lengths[:count].copy(),
+        row_offsets[: count + 1].copy(),
+        starts[places],
+        ends[places],
+        block_offsets=offsets_of(fan_outs[order]) if (fan_outs > 1).any() else None,
+        tokens=gathered(data, token_begins[:tokens], token_ends[:tokens]),
+    )
+
+
+def _parse_any(chunk: Chunk) -> tuple[Treebank, list[Problem]]:
     chunk, problems = chunk.checked()
     blanked = {problem.sentence - chunk.sentence for problem in problems}
     lines = chunk.data.tobytes().split(b"\n")
@@ -142,6 +192,8 @@ def _serialize(bank: Treebank) -> bytes:
         record["constituents"] = view.constituents
         if bank.labels is not None:
             record["labels"] = view.labels
+        if view.support is not None:
+            record["support"] = [round(share, 6) for share in view.support]
         lines.append(json.dumps(record, ensure_ascii=False))
     return "".join(f"{line}\n" for line in lines).encode()
 

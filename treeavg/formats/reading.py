@@ -5,74 +5,24 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 
 from treeavg.errors import AlignmentError, ArgumentError, FormatError, Problem, quote, unknown
-from treeavg.formats.base import Chunk, Columns, Format
-from treeavg.formats.brackets import BRACKETS, PTB
+from treeavg.formats.base import AnyTreebank, Chunk, Columns
+from treeavg.formats.choosing import FORMATS, format_of
 from treeavg.formats.files import BLOCK, ByteSource
-from treeavg.formats.jsonl import JSONL
+from treeavg.formats.jsonl import unlike
 from treeavg.jobs import worker_count
 from treeavg.treebank import Treebank
-
-#: Every format by its name; a new one is a file in this folder and a line here.
-FORMATS: dict[str, Format] = {item.name: item for item in (BRACKETS, PTB, JSONL)}
 
 #: Sentences in a batch of `scan`: a few megabytes of text from each teacher.
 BATCH = 4096
 
 ON_ERROR = ("raise", "skip")
 
-
-def format_of(path: str | os.PathLike[str], head: bytes | None = None, name: str | None = None) -> Format:
-    r"""Return the format by its name, else by the path's suffix, else by the content.
-
-    Parameters
-    ----------
-    path : str or os.PathLike
-        A trailing ``.gz`` does not count.
-    head : bytes, optional
-        The beginning of the content.
-    name : str, optional
-        A key of `FORMATS`.
-
-    Returns
-    -------
-    Format
-        ``brackets`` where nothing else decides.
-
-    Raises
-    ------
-    ArgumentError
-        `name` is unknown.
-
-    Examples
-    --------
-    >>> format_of("trees.jsonl.gz").name, format_of("trees.txt", b"( (S\\n    (NP (DT the)").name
-    ('jsonl', 'ptb')
-    """
-    if name is not None:
-        if name not in FORMATS:
-            raise unknown("format", name, FORMATS)
-        return FORMATS[name]
-    plain = os.fspath(path).removesuffix(".gz")
-    for item in FORMATS.values():
-        if plain.endswith(item.suffixes):
-            return item
-    return _by_content(head) if head else BRACKETS
-
-
-def _by_content(head: bytes) -> Format:
-    start = head.lstrip()
-    if start.startswith((b"{", b"null")):
-        return JSONL
-    # One tree a line: lines begin at the margin and balance. Otherwise most lines are indented or do not balance.
-    lines = [line for line in head.split(b"\n")[:1000] if line.strip()]
-    if len(lines) > 1 and not head.endswith(b"\n"):
-        lines.pop()  # may be cut off
-    whole = sum(line.startswith(b"(") and line.count(b"(") == line.count(b")") for line in lines)
-    return BRACKETS if 2 * whole >= len(lines) or not start.startswith(b"(") else PTB
+_BLANKS = b" \t\r\v\f"
 
 
 class TreebankReader:
@@ -112,11 +62,18 @@ class TreebankReader:
         self._line, self._sentence = 1, 0
         self._blocks: list[bytes] = []
         self._ended = False
-        self._whole: Treebank | None = None
+        self._whole: AnyTreebank | None = None
+        self._given = 0  # sentences of it that were handed out
         self._size = BLOCK
-        self._load()
+        self._model: tuple[bool, bool] | None = None
+        try:
+            self._load()
+            self._drop_blanks()
+        except BaseException:
+            self.close()
+            raise
         if not self._blocks:
-            raise FormatError(f"{self.name}: expected at least one tree, got an empty file. Check what wrote it.")
+            raise self._empty()
         self.format = format_of(path, self._blocks[0][:65536], format)
 
     @property
@@ -127,7 +84,7 @@ class TreebankReader:
     @property
     def done(self) -> bool:
         """Whether every sentence was handed out."""
-        return self._ended and not self._blocks and not (self._whole is not None and len(self._whole))
+        return self._ended and not self._blocks and (self._whole is None or self._given >= len(self._whole))
 
     def _load(self) -> None:
         block = self._source.read(self._size)
@@ -137,16 +94,41 @@ class TreebankReader:
             self._ended = True
             self._source.close()
 
-    def next(self, count: int) -> Treebank:
-        """Return the next `count` sentences, fewer at the end of the file."""
+    def _drop_blanks(self) -> None:
+        """Read on until there is more than blanks, or the end: then they go, as the rest of a line does."""
+        while not any(block.strip(_BLANKS) for block in self._blocks):
+            if self._ended:
+                self._blocks = []
+                return
+            self._load()
+
+    def _empty(self) -> FormatError:
+        return FormatError(f"{self.name}: expected at least one tree, got an empty file. Check what wrote it.")
+
+    def close(self) -> None:
+        """Close the file before its end."""
+        self._ended, self._blocks, self._whole = True, [], None
+        self._source.close()
+
+    def next(self, count: int) -> AnyTreebank:
+        """Return the next `count` sentences, fewer at the end of the file; an error closes the file."""
+        try:
+            return self._next(count)
+        except BaseException:
+            self.close()
+            raise
+
+    def _next(self, count: int) -> AnyTreebank:
         if not self.format.line_based:
             if self._whole is None:
                 while not self._ended:
                     self._load()
                 self._whole = self._parse(bytearray().join(self._blocks))
                 self._blocks = []
-            bank, self._whole = self._whole[:count], self._whole[count:]
-            return bank
+                if not len(self._whole):
+                    raise self._empty()
+            begin, self._given = self._given, self._given + count
+            return self._whole[begin : self._given]
         lines = sum(block.count(b"\n") for block in self._blocks)
         while lines < count and not self._ended:
             self._load()
@@ -158,16 +140,20 @@ class TreebankReader:
             self._blocks = [bytes(data[cut:])] if cut < len(data) else []
             data = data[:cut]
             self._size = max(BLOCK, cut + cut // 16)
-        if not self._blocks and not self._ended:
-            self._load()  # so that `done` is known
-        if self._ended and not any(block.strip(b" \t\r\v\f") for block in self._blocks):
-            self._blocks = []
+        self._drop_blanks()  # so that `done` is known
         return self._parse(data)
 
-    def _parse(self, data: bytearray) -> Treebank:
+    def _parse(self, data: bytearray) -> AnyTreebank:
         chunk = Chunk(np.frombuffer(data, np.uint8), self.name, self._line, self._sentence, self._columns, self._skip)
         bank, problems = self.format.parse(chunk)
         self.problems.extend(problems)
+        if isinstance(bank, Treebank) and bank.token_count:
+            model = (bank.tokens is not None, bank.labels is not None)
+            self._model = self._model or model
+            for key, before, here in zip(("words", "labels"), self._model, model, strict=True):
+                if before != here:
+                    line = self._line + int(np.argmax(bank.lengths > 0))
+                    raise FormatError(f"{self.name}:{line}: {unlike(key, here)}")
         self._line += data.count(b"\n")
         self._sentence += len(bank)
         return bank
@@ -202,23 +188,51 @@ class AlignedReader:
             raise ArgumentError("paths: expected at least one file, got none. Name the files.")
         if [os.fspath(path) for path in paths].count("-") > 1:
             raise ArgumentError("paths: expected '-' (standard input) at most once, got it twice. Name files.")
-        if not isinstance(batch, int) or batch < 1:
+        if not isinstance(batch, int) or isinstance(batch, bool) or batch < 1:
             raise ArgumentError(f"batch: expected a whole number of sentences, at least 1, got {quote(batch)}.")
         self._workers = worker_count(jobs)
         self._batch = batch
-        self.readers = [
-            TreebankReader(path, format, encoding=encoding, on_error=on_error, columns=wanted)
-            for path, wanted in zip(paths, columns or [Columns()] * len(paths), strict=True)
-        ]
+        self.readers: list[TreebankReader] = []
+        try:
+            for path, wanted in zip(paths, columns or [Columns()] * len(paths), strict=True):
+                self.readers.append(TreebankReader(path, format, encoding=encoding, on_error=on_error, columns=wanted))
+            self._refuse_mixture()
+        except BaseException:
+            self.close()
+            raise
         #: Sentences handed out so far.
         self.done = 0
+
+    @property
+    def kind(self) -> str:
+        """What all files hold, ``constituency`` or ``dependency`` trees."""
+        return self.readers[0].format.kind
+
+    def _refuse_mixture(self) -> None:
+        for reader in self.readers:
+            if reader.format.kind != self.kind:
+                raise AlignmentError(
+                    f"{reader.name}: expected {self.kind} trees as in {self.readers[0].name}, got {reader.format.kind} "
+                    f"trees ({reader.format.name}). Name files of one kind."
+                )
 
     @property
     def problems(self) -> list[Problem]:
         """What ``on_error="skip"`` passed over so far, in order of sentences."""
         return sorted((item for reader in self.readers for item in reader.problems), key=lambda item: item.sentence)
 
-    def __iter__(self) -> Iterator[list[Treebank]]:
+    def close(self) -> None:
+        """Close all files."""
+        for reader in self.readers:
+            reader.close()
+
+    def __iter__(self) -> Iterator[list[Any]]:
+        try:
+            yield from self._batches()
+        finally:
+            self.close()
+
+    def _batches(self) -> Iterator[list[Any]]:
         with ThreadPoolExecutor(self._workers) as pool:
             ahead = [pool.submit(reader.next, self._batch) for reader in self.readers]
             while True:

@@ -211,6 +211,50 @@ def delete_tokens(
         first_token += n
 
 
+@kernel
+def check_laminar(
+    lengths: I32,
+    offsets: I64,
+    block_offsets: I64,
+    starts: I32,
+    ends: I32,
+    tops: I64,
+    sizes: I64,
+    held: I64,
+    place: I64,
+) -> int:
+    """Check that each sentence's constituents, of any fan-out, are nested or apart; twin: ``naive.compatible``.
+
+    Rows stand parents first, so that from the last row back each must swallow whole what it touches. Scratch: `tops`
+    (longest sentence), `sizes`, `held` (M). `place` (3) receives sentence and the two rows that cross.
+    """
+    for sentence in range(lengths.shape[0]):
+        for token in range(lengths[sentence]):
+            tops[token] = -1
+        for row in range(offsets[sentence + 1] - 1, offsets[sentence] - 1, -1):
+            size = 0
+            held[row] = 0
+            sizes[row] = 0
+            for block in range(block_offsets[row], block_offsets[row + 1]):
+                for token in range(starts[block], ends[block]):
+                    size += 1
+                    if tops[token] >= 0:
+                        held[tops[token]] += 1
+            sizes[row] = size
+            for block in range(block_offsets[row], block_offsets[row + 1]):
+                for token in range(starts[block], ends[block]):
+                    other = tops[token]
+                    if other >= 0 and held[other] > 0:
+                        if held[other] != sizes[other]:
+                            place[0] = sentence
+                            place[1] = row
+                            place[2] = other
+                            return CROSSING
+                        held[other] = 0
+                    tops[token] = row
+    return GOOD
+
+
 BAD_RANGE = 4
 NO_ROOT = 5
 SEVERAL_ROOTS = 6

@@ -2,7 +2,8 @@
 
 from treeavg.metrics.agreement import Agreement, agreement
 from treeavg.metrics.base import Score, Signature
-from treeavg.metrics.constituency import CONVENTIONS, METRICS, LabelRecall, label_recall, score
+from treeavg.metrics.constituency import CONVENTIONS, LabelRecall, label_recall
+from treeavg.metrics.scoring import METRICS, score
 from treeavg.metrics.significance import Comparison, confidence_interval, paired_bootstrap, sign_test
 
 __all__ = [

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from treeavg.alignment import Places
+from treeavg.alignment import Places, Trees
 from treeavg.errors import ArgumentError
 from treeavg.metrics.base import Signature
-from treeavg.metrics.constituency import score
-from treeavg.treebank import Treebank
+from treeavg.metrics.scoring import score
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,10 +45,10 @@ class Agreement:
 
 
 def agreement(
-    teachers: Sequence[Treebank],
+    teachers: Sequence[Trees],
     *,
     names: Sequence[str] | None = None,
-    metric: str = "sentence-f1",
+    metric: str | None = None,
     convention: str = "standard",
     on_error: str = "raise",
     check_tokens: bool = False,
@@ -59,7 +58,7 @@ def agreement(
 
     Parameters
     ----------
-    teachers : sequence of Treebank, length K >= 1
+    teachers : sequence of Treebank or of DependencyTreebank, length K >= 1
         Over the same sentences.
     names : sequence of str, length K, optional
         What to call them; by default ``0``, ``1``, ...
@@ -81,6 +80,7 @@ def agreement(
 
     Examples
     --------
+    >>> from treeavg import Treebank
     >>> one = Treebank.from_constituents([4], [[(0, 4), (0, 2), (2, 4)]])
     >>> two = Treebank.from_constituents([4], [[(0, 4), (1, 4), (2, 4)]])
     >>> agreement([one, two]).values.tolist()

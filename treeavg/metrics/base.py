@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,9 +47,12 @@ class Statistics:
     lengths : ndarray of int32, shape (S,)
         Their tokens.
     matched, predicted, gold : ndarray of int64, shape (S,)
-        Constituents of both, of the prediction, of the gold tree, as the convention counts them.
+        Constituents (or arcs, or spans of words) of both, of the prediction, of the gold tree, as the convention counts
+        them.
     missing : ndarray of bool, shape (S,)
         Where the prediction lacks the sentence; it then scores 0.
+    discontinuous : ndarray of int64, shape (S, 3), optional
+        Matched, predicted and gold constituents of several blocks, which the totals include.
     """
 
     sentences: NDArray[np.int64]
@@ -57,13 +61,16 @@ class Statistics:
     predicted: NDArray[np.int64]
     gold: NDArray[np.int64]
     missing: NDArray[np.bool_]
+    discontinuous: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.sentences)
 
     def where(self, mask: NDArray[np.bool_]) -> Statistics:
         """Return the statistics of some of the sentences."""
-        return Statistics(*(getattr(self, name)[mask] for name in self.__dataclass_fields__))
+        columns: dict[str, Any] = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        chosen: dict[str, Any] = {name: None if one is None else one[mask] for name, one in columns.items()}
+        return Statistics(**chosen)
 
 
 @dataclass(frozen=True)

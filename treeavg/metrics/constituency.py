@@ -1,4 +1,4 @@
-"""Scores of constituency trees: F1 by sentence and by corpus, precision, recall, recall by label."""
+"""Counts and metrics of constituency trees, continuous or not, and recall by label."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from treeavg.alignment import Places, align
 from treeavg.errors import ArgumentError, unknown
 from treeavg.kernels import overlap
-from treeavg.metrics.base import Metric, Score, Signature, Statistics
+from treeavg.metrics.base import Metric, Statistics
 from treeavg.transforms import simple_label
 from treeavg.treebank import Treebank
-from treeavg.version import __version__
+from treeavg.view import Constituent
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,9 @@ class Convention:
         What ``convention=`` calls it.
     second_root_counts : bool
         Whether only one copy of the whole sentence is removed, so that a unary chain at the root stays in the set.
+    published_lists : bool
+        Whether discontinuous trees are counted as the published scorer does: as lists, so that a gold constituent that
+        is repeated and missed counts each time, and without gold constituents of more than two blocks.
     longest : int or None
         Longer sentences are not scored.
     epsilon : float
@@ -35,15 +38,18 @@ class Convention:
 
     name: str
     second_root_counts: bool
+    published_lists: bool
     longest: int | None
     epsilon: float
 
 
 #: ``standard`` removes the whole sentence from both sets. ``kim2019`` is the scorer of most papers on unsupervised
 #: parsing: it removes the last bracket only, so a second bracket over the whole sentence counts as an error.
+#: ``tn-lcfrs`` is the scorer of papers on unsupervised discontinuous parsing.
 CONVENTIONS = {
-    "standard": Convention("standard", second_root_counts=False, longest=None, epsilon=0.0),
-    "kim2019": Convention("kim2019", second_root_counts=True, longest=150, epsilon=1e-8),
+    "standard": Convention("standard", second_root_counts=False, published_lists=False, longest=None, epsilon=0.0),
+    "kim2019": Convention("kim2019", second_root_counts=True, published_lists=False, longest=150, epsilon=1e-8),
+    "tn-lcfrs": Convention("tn-lcfrs", second_root_counts=False, published_lists=True, longest=None, epsilon=0.0),
 }
 
 
@@ -86,109 +92,53 @@ def _share(part: NDArray[np.float64], whole: NDArray[np.float64], vacuous: NDArr
         return np.asarray(100 * np.where(whole == 0, np.where(vacuous, 1.0, 0.0), part / whole))
 
 
-def _metrics(epsilon: float) -> dict[str, Metric]:
+def _parts(statistics: Statistics) -> NDArray[np.float64]:
+    """Return the counts of discontinuous constituents."""
+    if statistics.discontinuous is None:
+        return np.zeros((len(statistics), 3))
+    return statistics.discontinuous.astype(np.float64)
+
+
+def _f1(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    total = sums[..., 1] + sums[..., 2]
+    return _share(2 * sums[..., 0], total, total == 0)
+
+
+def _published_f1(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    """F1 that is 0 where nothing was to be found, as in the published scorer of discontinuous trees."""
+    return np.asarray(np.where(sums[..., 1] + sums[..., 2] == 0, 0.0, _f1(sums)), np.float64)
+
+
+def _guarded_f1(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The published overall F1: 0 where no continuous constituent was predicted, whatever the others are worth."""
+    return np.asarray(np.where(sums[..., 1] - sums[..., 4] == 0, 0.0, _published_f1(sums[..., :3])), np.float64)
+
+
+def _all_counts(statistics: Statistics) -> NDArray[np.float64]:
+    return np.concatenate([_counts(statistics), _parts(statistics)], axis=1)
+
+
+def constituency_metrics(rules: Convention) -> dict[str, Metric]:
+    """Return the metrics of a convention by their names."""
+    part_f1 = _published_f1 if rules.published_lists else _f1
     return {
         metric.name: metric
         for metric in (
             Metric(
                 "sentence-f1",
-                lambda statistics: np.stack([sentence_f1(statistics, epsilon), np.ones(len(statistics))], axis=1),
+                lambda statistics: np.stack([sentence_f1(statistics, rules.epsilon), np.ones(len(statistics))], axis=1),
                 lambda sums: np.asarray(100 * sums[..., 0] / sums[..., 1]),
             ),
-            Metric(
-                "corpus-f1",
-                _counts,
-                lambda sums: _share(2 * sums[..., 0], sums[..., 1] + sums[..., 2], sums[..., 1] == sums[..., 2]),
-            ),
+            Metric("corpus-f1", _all_counts, _guarded_f1 if rules.published_lists else _f1),
             Metric("precision", _counts, lambda sums: _share(sums[..., 0], sums[..., 1], sums[..., 2] == 0)),
             Metric("recall", _counts, lambda sums: _share(sums[..., 0], sums[..., 2], sums[..., 1] == 0)),
+            Metric("continuous-f1", lambda statistics: _counts(statistics) - _parts(statistics), part_f1),
+            Metric("discontinuous-f1", _parts, part_f1),
         )
     }
 
 
-METRICS = tuple(_metrics(0.0))
-
-
-def score(
-    gold: Treebank,
-    predicted: Treebank,
-    *,
-    metric: str = "sentence-f1",
-    convention: str = "standard",
-    on_error: str = "raise",
-    check_tokens: bool = False,
-    places: Places | None = None,
-) -> Score:
-    """Compare predicted trees with gold trees, labels aside.
-
-    Parameters
-    ----------
-    gold, predicted : Treebank
-        Over the same sentences in the same order, continuous; need not be binary. Not modified.
-    metric : str, default "sentence-f1"
-        ``sentence-f1`` (the mean over sentences), ``corpus-f1`` (pooled counts), ``precision`` or ``recall`` (pooled).
-    convention : str, default "standard"
-        ``standard`` removes the whole sentence from both sets; ``kim2019`` reproduces the literature's scorer: it
-        removes one copy only, and leaves out sentences of more than 150 tokens.
-    on_error : str, default "raise"
-        ``skip`` scores a sentence that the prediction lacks as 0, and leaves out one that the gold side lacks; both are
-        counted in the signature.
-    check_tokens : bool, default False
-        Require equal words, not only equal lengths.
-    places : Places, optional
-        How messages name the two treebanks.
-
-    Returns
-    -------
-    Score
-        Value between 0 and 100, statistics of each sentence, signature.
-
-    Raises
-    ------
-    AlignmentError
-        The treebanks do not hold the same sentences.
-    ArgumentError
-        An option is unknown, a tree is discontinuous, or there is no sentence of two tokens or more.
-
-    Notes
-    -----
-    Sentences of one token are not scored. Constituents are compared as sets of spans of two tokens or more. A sentence
-    where neither side has any scores 1, for everybody.
-
-    References
-    ----------
-    [Kim2019], evaluation; its treatment of the root is described in docs/evaluation.md.
-
-    Examples
-    --------
-    >>> gold = Treebank.from_constituents([4], [[(0, 4), (0, 2)]])
-    >>> predicted = Treebank.from_constituents([4], [[(0, 4), (0, 2), (2, 4)]])
-    >>> print(f"{score(gold, predicted).value:.2f}")
-    66.67
-    """
-    if convention not in CONVENTIONS:
-        raise unknown("convention", convention, CONVENTIONS)
-    rules = CONVENTIONS[convention]
-    metrics = _metrics(rules.epsilon)
-    if metric not in metrics:
-        raise unknown("metric", metric, metrics)
-    statistics = count_matches(gold, predicted, rules, on_error=on_error, check_tokens=check_tokens, places=places)
-    signature = Signature(
-        (
-            ("metric", metric),
-            ("convention", convention),
-            ("root", "one-copy-removed" if rules.second_root_counts else "removed"),
-            ("length", f"2-{rules.longest}" if rules.longest else "2+"),
-            ("empty", "1"),
-            ("sentences", str(len(statistics))),
-            *((("missing", str(int(statistics.missing.sum()))),) if statistics.missing.any() else ()),
-            *((("gold-missing", str(len(gold.missing))),) if len(gold.missing) else ()),
-            ("version", __version__),
-        )
-    )
-    chosen = metrics[metric]
-    value = float(chosen.finish(chosen.terms(statistics).sum(axis=0)))
-    return Score(value, chosen, statistics, signature, 100 * sentence_f1(statistics, rules.epsilon))
+CONSTITUENCY_METRICS = tuple(constituency_metrics(CONVENTIONS["standard"]))
 
 
 def count_matches(
@@ -202,21 +152,23 @@ def count_matches(
 ) -> Statistics:
     """Count matched constituents of each scored sentence; see `score`."""
     places = places or Places(("gold", "predicted"))
-    for side, bank in enumerate((gold, predicted)):
-        sentence = bank.first_discontinuous if isinstance(bank, Treebank) else None
-        if sentence is not None:
-            raise ArgumentError(
-                f"{places.of(side, sentence)}: expected continuous constituents, got {bank[sentence].constituents}. "
-                "Discontinuous trees cannot be scored yet."
-            )
     usable, _ = align([gold, predicted], places=places, check_tokens=check_tokens, on_error=on_error)
     counts = np.zeros((len(gold), 3), np.int64)
-    overlap.match_constituents(
-        gold.lengths, gold.offsets, gold.starts, gold.ends, predicted.offsets, predicted.starts, predicted.ends,
-        rules.second_root_counts, 0, len(gold), counts,
-    )  # fmt: skip
+    parts = None
+    if gold.is_continuous and predicted.is_continuous and not rules.published_lists:
+        overlap.match_constituents(
+            gold.lengths, gold.offsets, gold.starts, gold.ends, predicted.offsets, predicted.starts, predicted.ends,
+            rules.second_root_counts, 0, len(gold), counts,
+        )  # fmt: skip
+    else:
+        parts = np.zeros((len(gold), 3), np.int64)
+        for sentence, (view, other) in enumerate(zip(gold, predicted, strict=True)):
+            whole, several = _match_lists(view.constituents, other.constituents, len(view), rules)
+            counts[sentence], parts[sentence] = whole, several
     missing = (usable == 0) & (gold.lengths > 0)
     counts[missing, :2] = 0
+    if parts is not None:
+        parts[missing, :2] = 0
     scored = gold.lengths >= 2
     if rules.longest is not None:
         scored &= gold.lengths <= rules.longest
@@ -231,7 +183,32 @@ def count_matches(
         counts[scored, 1],
         counts[scored, 2],
         missing[scored],
+        parts[scored] if parts is not None else None,
     )
+
+
+def _match_lists(
+    gold: list[Constituent], predicted: list[Constituent], length: int, rules: Convention
+) -> tuple[list[int], list[int]]:
+    """Count matched, predicted and gold constituents of any fan-out: all, and those of several blocks."""
+    whole = ((0, length),)
+    mine = [one for one in gold if one != whole]
+    theirs = [one for one in predicted if one != whole]
+    if rules.second_root_counts:
+        mine += [whole] * (gold.count(whole) > 1)
+        theirs += [whole] * (predicted.count(whole) > 1)
+    if rules.published_lists:
+        mine = [one for one in mine if len(one) <= 2]
+    else:
+        mine, theirs = list(set(mine)), list(set(theirs))
+    rows = []
+    for several in (False, True):
+        wanted = [one for one in mine if (len(one) > 1) == several]
+        found = [one for one in theirs if (len(one) > 1) == several]
+        matched = sum(one in wanted for one in found)
+        # In lists a gold constituent that is repeated and found counts once, one that is missed each time.
+        rows.append([matched, len(found), matched + sum(one not in found for one in wanted)])
+    return [one + other for one, other in zip(*rows, strict=True)], rows[1]
 
 
 @dataclass(frozen=True)
@@ -306,25 +283,39 @@ def label_recall(
         raise ArgumentError("gold: expected labels, got trees without. Read them from a file that has labels.")
     rules = CONVENTIONS[convention]
     statistics = count_matches(gold, predicted, rules, on_error=on_error, check_tokens=check_tokens)
-    marks = np.zeros(gold.constituent_count, np.bool_)
-    overlap.mark_matched(
-        gold.lengths, gold.offsets, gold.starts, gold.ends, predicted.offsets, predicted.starts, predicted.ends, marks
-    )
-    sentences = np.repeat(np.arange(len(gold)), np.diff(gold.offsets))
+    marks = _marks(gold, predicted)
     usable = np.zeros(len(gold), bool)
     usable[statistics.sentences] = True
     found = usable.copy()
     found[statistics.sentences[statistics.missing]] = False
-    counted = usable[sentences] & (gold.ends - gold.starts < gold.lengths[sentences])
-    seen: set[tuple[int, int, int, str]] = set()
+    seen: set[tuple[int, Constituent, str]] = set()
     matched: Counter[str] = Counter()
     total: Counter[str] = Counter()
-    for row, sentence in zip(np.flatnonzero(counted).tolist(), sentences[counted].tolist(), strict=True):
-        label = simple_label(gold.labels[row])
-        key = (sentence, int(gold.starts[row]), int(gold.ends[row]), label)
-        if key not in seen:
-            seen.add(key)
-            total[label] += 1
-            matched[label] += bool(marks[row] and found[sentence])
+    for sentence in np.flatnonzero(usable).tolist():
+        view = gold[sentence]
+        first = int(gold.offsets[sentence])
+        for place, (constituent, name) in enumerate(zip(view.constituents, view.labels or (), strict=True)):
+            key = (sentence, constituent, simple_label(name))
+            if constituent != ((0, len(view)),) and key not in seen:
+                seen.add(key)
+                total[key[2]] += 1
+                matched[key[2]] += bool(marks[first + place] and found[sentence])
     ranked = sorted(total, key=lambda label: (-total[label], label))
     return [LabelRecall(label, matched[label], total[label]) for label in ranked]
+
+
+def _marks(gold: Treebank, predicted: Treebank) -> NDArray[np.bool_]:
+    """Return, for each gold constituent, whether the prediction has it."""
+    marks = np.zeros(gold.constituent_count, np.bool_)
+    if gold.is_continuous and predicted.is_continuous:
+        overlap.mark_matched(
+            gold.lengths, gold.offsets, gold.starts, gold.ends, predicted.offsets, predicted.starts, predicted.ends,
+            marks,
+        )  # fmt: skip
+        return marks
+    found = [
+        one in own
+        for own, view in ((set(other.constituents), view) for view, other in zip(gold, predicted, strict=True))
+        for one in view.constituents
+    ]
+    return np.array(found, np.bool_)

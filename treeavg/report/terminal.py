@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from treeavg.dependency import DependencyView
 from treeavg.report.tables import display_width, printable
 from treeavg.view import NO_LABEL, TreeView
 
@@ -17,16 +18,17 @@ _COLOUR = re.compile("\x1b\\[[0-9;]*m")
 
 
 def draw(
-    view: TreeView, counts: Sequence[float] | None = None, *, whole: float = 1.0, colour: bool = False
+    view: TreeView | DependencyView, counts: Sequence[float] | None = None, *, whole: float = 1.0, colour: bool = False
 ) -> list[str]:
     r"""Return a tree as lines: the root first, children below and to the right.
 
     Parameters
     ----------
-    view : TreeView
-        Any tree; a constituent of several blocks shows its words with ``...`` where it has gaps.
+    view : TreeView or DependencyView
+        Any tree; a constituent of several blocks shows its words with ``...`` where it has gaps. Of a dependency tree
+        each word stands under its head.
     counts : sequence of float, optional
-        A number behind each constituent, in the order of ``view.constituents``.
+        A number behind each constituent, in the order of ``view.constituents``, or behind each word.
     whole : float, default 1.0
         The number that colours a constituent as one that all teachers have.
     colour : bool, default False
@@ -49,7 +51,11 @@ def draw(
     length = len(view)
     if length == 0:
         return ["(missing)"]
-    words = [printable(word) for word in view.tokens] if view.tokens is not None else [str(i) for i in range(length)]
+    first = int(isinstance(view, DependencyView))  # heads count words from 1
+    numbers = [str(place + first) for place in range(length)]
+    words = [printable(word) for word in view.tokens] if view.tokens is not None else numbers
+    if isinstance(view, DependencyView):
+        return _draw_heads(view, words, counts, whole, colour)
     labels = view.labels
     constituents = view.constituents
     names = ["•" if labels is None or labels[row] in ("", ".", NO_LABEL) else printable(labels[row])
@@ -86,6 +92,33 @@ def draw(
                     depth + 1,
                 )
             )
+    return lines
+
+
+def _draw_heads(
+    view: DependencyView, words: list[str], counts: Sequence[float] | None, whole: float, colour: bool
+) -> list[str]:
+    """Return a dependency tree as lines: each word under its head, in the order of the sentence."""
+    children: list[list[int]] = [[] for _ in range(len(view) + 1)]
+    for word, head in enumerate(view.heads, 1):
+        children[head].append(word)
+    relations = view.relations
+    lines: list[str] = []
+    agenda = [(child, "", "", 0) for child in reversed(children[0])]
+    while agenda:
+        node, before, below, depth = agenda.pop()
+        name = words[node - 1]
+        if relations is not None:
+            name += f" ({printable(relations[node - 1])})"
+        if counts is not None:
+            name += f" {_painted(counts[node - 1], whole, colour)}"
+        lines.append(before + name + (" [...]" if depth == MAX_DEPTH and children[node] else ""))
+        if depth < MAX_DEPTH:
+            for child in reversed(children[node]):
+                last = child == children[node][-1]
+                agenda.append(
+                    (child, below + ("└─ " if last else "├─ "), below + ("   " if last else "│  "), depth + 1)
+                )  # fmt: skip
     return lines
 
 
