@@ -21,15 +21,21 @@ def from_lists(
     constituents: Sequence[Sequence[Any]],
     labels: Sequence[Sequence[str]] | None,
     tags: Sequence[Sequence[str]] | None,
+    support: Sequence[Sequence[float]] | None = None,
 ) -> Treebank:
     """Build a treebank; see `Treebank.from_constituents`."""
     count = len(tokens)
-    for name, column in (("constituents", constituents), ("labels", labels), ("tags", tags)):
+    for name, column in (
+        ("constituents", constituents),
+        ("labels", labels),
+        ("tags", tags),
+        ("support", support),
+    ):
         if column is not None and len(column) != count:
             raise AlignmentError(
                 f"{name}: expected one entry per sentence, {count}, got {len(column)}. Pass lists of one length."
             )
-    builder = _RowBuilder(labels is not None)
+    builder = _RowBuilder(labels is not None, support is not None)
     words: list[str] = []
     counted = [isinstance(sentence, int) for sentence in tokens]
     if any(counted) and not all(counted):
@@ -49,7 +55,8 @@ def from_lists(
                 f"tags[{index}]: expected {length} tags, one per token, got {len(own_tags)}. Tag every token."
             )
         names = labels[index] if labels is not None else None
-        builder.add(index, length, constituents[index], names, own_tags)
+        shares = support[index] if support is not None else None
+        builder.add(index, length, constituents[index], names, own_tags, shares)
         if all_tags is not None:
             all_tags.extend(own_tags)
     bank = builder.build(
@@ -119,21 +126,29 @@ def validate(bank: Treebank, where: str) -> None:
 class _RowBuilder:
     """Collects constituents given as lists and sorts them into rows."""
 
-    def __init__(self, labelled: bool) -> None:
+    def __init__(self, labelled: bool, supported: bool) -> None:
         self.labels: list[str] | None = [] if labelled else None
+        self.support: list[float] | None = [] if supported else None
         self.lengths: list[int] = []
         self.sentences: list[int] = []
         self.blocks: list[Constituent] = []
 
     def add(
-        self, index: int, length: int, constituents: Sequence[Any], names: Sequence[str] | None, tags: list[str]
+        self,
+        index: int,
+        length: int,
+        constituents: Sequence[Any],
+        names: Sequence[str] | None,
+        tags: list[str],
+        shares: Sequence[float] | None,
     ) -> None:
         """Take one sentence; labels of single tokens are put before their tags, in place."""
-        if names is not None and len(names) != len(constituents):
-            raise AlignmentError(
-                f"labels[{index}]: expected {len(constituents)} labels, one per constituent, got {len(names)}. "
-                "Label every constituent."
-            )
+        for name, column in (("labels", names), ("support", shares)):
+            if column is not None and len(column) != len(constituents):
+                raise AlignmentError(
+                    f"{name}[{index}]: expected {len(constituents)} {name}, one per constituent, got {len(column)}. "
+                    "Give one for every constituent."
+                )
         self.lengths.append(length)
         chains: dict[int, list[str]] = {}
         for number, given in enumerate(constituents):
@@ -146,6 +161,8 @@ class _RowBuilder:
             self.blocks.append(blocks)
             if self.labels is not None and names is not None:
                 self.labels.append(names[number])
+            if self.support is not None and shares is not None:
+                self.support.append(shares[number])
         for position, chain in chains.items():
             tags[position] = " ".join([*chain, tags[position]]) if tags[position] else " ".join(chain)
 
@@ -163,6 +180,7 @@ class _RowBuilder:
             labels=StringColumn.of(self.labels[i] for i in order.tolist()) if self.labels is not None else None,
             tokens=tokens,
             tags=tags,
+            support=np.array(self.support, np.float64)[order] if self.support is not None else None,
         )
 
 

@@ -139,6 +139,7 @@ class Treebank:
         *,
         labels: Sequence[Sequence[str]] | None = None,
         tags: Sequence[Sequence[str]] | None = None,
+        support: Sequence[Sequence[float]] | None = None,
     ) -> Treebank:
         """Build a treebank from lists.
 
@@ -153,6 +154,8 @@ class Treebank:
             One label a constituent, in the same order. The label of a constituent of one token joins its tag.
         tags : sequence of sequences of str, optional
             One tag a token; a chain of labels is joined by spaces.
+        support : sequence of sequences of float, optional
+            One share a constituent, in the same order.
 
         Returns
         -------
@@ -173,7 +176,7 @@ class Treebank:
         """
         from treeavg.building import from_lists
 
-        return from_lists(tokens, constituents, labels, tags)
+        return from_lists(tokens, constituents, labels, tags, support)
 
     @classmethod
     def from_nltk(cls, trees: nltk.Tree | Iterable[nltk.Tree]) -> Treebank:

@@ -353,3 +353,14 @@ def test_too_many_digits() -> None:
     """Weights whose exact sums would not fit are refused with advice."""
     with pytest.raises(treeavg.LimitError, match=r"teachers\[:\]\[0\]: expected weights and beta of few digits"):
         f1([bank(4, TREES["a"]), bank(4, TREES["e"])], weights=[0.123456789012, 0.98765432101])
+
+
+def test_support_survives_json_lines(tmp_path: Any) -> None:
+    """Support is written and read back exactly, in the order of constituents."""
+    one, two = bank(4, TREES["a"]), bank(4, TREES["e"])
+    average = f1([one, one, two], support=True)
+    treeavg.write(average, tmp_path / "o.jsonl")
+    assert treeavg.read(tmp_path / "o.jsonl") == average
+    (tmp_path / "bad.jsonl").write_text('{"n": 2, "constituents": [[0, 2]], "support": [2]}\n')
+    with pytest.raises(treeavg.FormatError, match=r"bad.jsonl:1: expected 'support' as a list of numbers from 0 to 1"):
+        treeavg.read(tmp_path / "bad.jsonl")

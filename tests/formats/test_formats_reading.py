@@ -90,7 +90,8 @@ def test_unknown_names(tmp_path: Path, call: object) -> None:
     """An unknown format is refused with the known ones and the nearest, before a file is touched."""
     path = write(tmp_path / "trees.txt", "as it was")
     with pytest.raises(
-        ArgumentError, match=r"^format: expected one of 'brackets', 'ptb', 'jsonl', got 'bracket'\. Did"
+        ArgumentError,
+        match=r"^format: expected one of 'brackets', 'ptb', .*'heads', got 'bracket'\. Did you mean 'brackets'",
     ):
         call(path)  # type: ignore[operator]
     assert path.read_text() == "as it was"

@@ -88,8 +88,8 @@ def average(
     Returns
     -------
     Treebank or DependencyTreebank
-        With the words of ``teachers[0]``. Trees that had to be searched for (not binary, or discontinuous) come with a
-        `SearchReport` in ``.search``.
+        With the words of the first teacher that has words. Trees that had to be searched for (not binary, or
+        discontinuous) come with a `SearchReport` in ``.search``.
 
     Raises
     ------
@@ -204,7 +204,7 @@ def _average_constituency(
             return best_teacher(teachers, lengths, weights, jobs)
         require_room(lengths, weights, places)
         return best_binary(teachers, lengths, weights, jobs)
-    words = words_of(teachers[0], lengths)
+    words = words_of(teachers, lengths)
     if method == "select":
         return _selected(teachers, lengths, weights, binary, goal).replace(tokens=words)
     labelled = labels == "hits"

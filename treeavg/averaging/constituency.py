@@ -40,7 +40,7 @@ def best_binary(
         )  # fmt: skip
 
     run_chunks(work, rows.costs, jobs)
-    return Treebank(lengths, out_offsets, starts, ends, tokens=words_of(teachers[0], lengths))
+    return Treebank(lengths, out_offsets, starts, ends, tokens=words_of(teachers, lengths))
 
 
 def _cell(lengths: NDArray[np.int32], weights: NDArray[np.int64]) -> type[np.int32 | np.int64]:
@@ -91,12 +91,13 @@ def best_teacher(
         trees.ends,
         labels=trees.labels,
         tags=trees.tags,
-        tokens=words_of(teachers[0], lengths),
+        tokens=words_of(teachers, lengths),
     )
 
 
-def words_of(model: Treebank, lengths: NDArray[np.int32]) -> Any:
-    """Return the first teacher's words without those of sentences that were skipped."""
+def words_of(teachers: Sequence[Treebank], lengths: NDArray[np.int32]) -> Any:
+    """Return the words of the first teacher that has some, without those of sentences that were skipped."""
+    model = next((bank for bank in teachers if bank.tokens is not None), teachers[0])
     if model.tokens is None or np.array_equal(model.lengths, lengths):
         return model.tokens
     return model[np.flatnonzero(lengths > 0)].tokens

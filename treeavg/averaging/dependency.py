@@ -58,7 +58,7 @@ def average_heads(
 
         n = lengths.astype(np.float64)
         run_chunks(work, 20.0 + len(teachers) * n + 0.7 * n**3, jobs)
-    model = teachers[0]
+    model = next((bank for bank in teachers if bank.sources is not None or bank.tokens is not None), teachers[0])
     usable = np.flatnonzero(lengths > 0)
     words = model[usable]
     return DependencyTreebank(

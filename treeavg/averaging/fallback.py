@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from treeavg.averaging.laminar import Objective, Pool
 
 #: Nodes that HiGHS may open for one linear problem.
-HIGHS_NODES = 20_000
+HIGHS_NODES = 500
 
 
 @dataclass(frozen=True)

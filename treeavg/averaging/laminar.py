@@ -21,7 +21,7 @@ from treeavg.view import NO_LABEL, Constituent
 
 #: Nodes of branch and bound in one component before HiGHS takes over. A number of nodes, not of seconds, so that the
 #: result does not depend on the machine.
-NODE_BUDGET = 300_000
+NODE_BUDGET = 3_000_000
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from contextlib import closing
 from typing import Any
 
 from treeavg.cli import options
@@ -59,33 +60,33 @@ def run(arguments: argparse.Namespace) -> int:
     weights = options.read_weights(arguments.weights, teachers)
     whole_weights(weights, len(teachers))  # before anything is read
     labelled = arguments.method == "select" or arguments.labels != "none"
+    words = arguments.check_tokens or teachers[0].endswith((".heads", ".heads.gz"))  # then another file has the words
     reader = AlignedReader(
         teachers,
         arguments.format,
         encoding=arguments.encoding,
         on_error=arguments.on_error,
         jobs=arguments.jobs,
-        columns=[
-            Columns(tokens=index == 0 or arguments.check_tokens, labels=labelled) for index in range(len(teachers))
-        ],
+        columns=[Columns(tokens=index == 0 or words, labels=labelled) for index in range(len(teachers))],
     )
     names = tuple(item.name for item in reader.readers)
-    target = format_of(arguments.output, name=arguments.output_format, kind=reader.readers[0].format.kind)
-    chosen = {name: getattr(arguments, name) for name in ("method", *options.OBJECTIVE_OPTIONS)}
-    problems = []
-    searched = _Searched()
-    with AtomicFile(arguments.output) as file, compiling_notice(), Progress("averaging") as progress, searched:
-        done = 0
-        for batch in reader:
-            places = Places(names, files=True, first=done)
-            shared = {"check_tokens": arguments.check_tokens, "on_error": arguments.on_error, "places": places}
-            problems += align(batch, **shared)[1]
-            result = average(batch, weights=weights, jobs=arguments.jobs, **chosen, **shared)
-            searched.add(result, done)
-            with sentences_of(names[0], done):
-                file.write(target.serialize(result))
-            done += len(result)
-            progress.update(len(result), reader)
+    with closing(reader):
+        target = format_of(arguments.output, name=arguments.output_format, kind=reader.readers[0].format.kind)
+        chosen = {name: getattr(arguments, name) for name in ("method", *options.OBJECTIVE_OPTIONS)}
+        problems = []
+        searched = _Searched()
+        with AtomicFile(arguments.output) as file, compiling_notice(), Progress("averaging") as progress, searched:
+            done = 0
+            for batch in reader:
+                places = Places(names, files=True, first=done)
+                shared = {"check_tokens": arguments.check_tokens, "on_error": arguments.on_error, "places": places}
+                problems += align(batch, **shared)[1]
+                result = average(batch, weights=weights, jobs=arguments.jobs, **chosen, **shared)
+                searched.add(result, done)
+                with sentences_of(names[0], done):
+                    file.write(target.serialize(result, done))
+                done += len(result)
+                progress.update(len(result), reader)
     skipped = report_problems([*reader.problems, *problems], done)
     searched.report(done)
     if arguments.json:

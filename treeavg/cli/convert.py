@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from contextlib import closing
 from typing import Any
 
 from treeavg.cli import options
@@ -47,27 +48,32 @@ def run(arguments: argparse.Namespace) -> int:
     reader = AlignedReader(
         [arguments.treebank], arguments.format, encoding=arguments.encoding, on_error=arguments.on_error
     )
-    target = format_of(arguments.output, name=arguments.output_format, kind=reader.readers[0].format.kind)
-    changed = arguments.strip_empty or arguments.strip_punctuation or arguments.collapse_unaries or arguments.binarize
-    if changed and reader.readers[0].format.kind == "dependency":
-        raise ArgumentError(f"{reader.readers[0].name}: expected constituency trees to change, got dependency trees.")
-    emptied = done = 0
-    with AtomicFile(arguments.output) as file, compiling_notice(), Progress("converting") as progress:
-        for (bank,) in reader:
-            with sentences_of(reader.readers[0].name, done):
-                missing = len(bank.missing)
-                if arguments.strip_empty:
-                    bank = transforms.strip_empty(bank)
-                if arguments.strip_punctuation:
-                    bank = transforms.strip_punctuation(bank)
-                if arguments.collapse_unaries:
-                    bank = transforms.collapse_unaries(bank)
-                if arguments.binarize:
-                    bank = transforms.binarize(bank, side=arguments.binarize)
-                emptied += len(bank.missing) - missing
-                file.write(target.serialize(bank))
-            done += len(bank)
-            progress.update(len(bank), reader)
+    with closing(reader):
+        target = format_of(arguments.output, name=arguments.output_format, kind=reader.readers[0].format.kind)
+        changed = (
+            arguments.strip_empty or arguments.strip_punctuation or arguments.collapse_unaries or arguments.binarize
+        )
+        if changed and reader.readers[0].format.kind == "dependency":
+            raise ArgumentError(
+                f"{reader.readers[0].name}: expected constituency trees to change, got dependency trees."
+            )
+        emptied = done = 0
+        with AtomicFile(arguments.output) as file, compiling_notice(), Progress("converting") as progress:
+            for (bank,) in reader:
+                with sentences_of(reader.readers[0].name, done):
+                    missing = len(bank.missing)
+                    if arguments.strip_empty:
+                        bank = transforms.strip_empty(bank)
+                    if arguments.strip_punctuation:
+                        bank = transforms.strip_punctuation(bank)
+                    if arguments.collapse_unaries:
+                        bank = transforms.collapse_unaries(bank)
+                    if arguments.binarize:
+                        bank = transforms.binarize(bank, side=arguments.binarize)
+                    emptied += len(bank.missing) - missing
+                    file.write(target.serialize(bank, done))
+                done += len(bank)
+                progress.update(len(bank), reader)
     skipped = report_problems(reader.problems, reader.done)
     if emptied:
         print(f"treeavg: {emptied:,} sentences lost all their tokens and are empty lines now.", file=sys.stderr)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from treeavg.building import preorder
 from treeavg.errors import FormatError, Problem
 from treeavg.escapes import escape_token, unescape_token
 from treeavg.formats.base import Chunk, Format
@@ -20,7 +21,7 @@ from treeavg.formats.places import LinePlaces
 from treeavg.formats.writing import hang, refuse
 from treeavg.kernels import brackets as kernels
 from treeavg.kernels import numbers
-from treeavg.strings import StringColumn, flat_ranges, offsets_of
+from treeavg.strings import StringColumn, offsets_of
 from treeavg.transforms import with_roots
 from treeavg.treebank import Treebank
 from treeavg.view import NO_LABEL, TreeView
@@ -178,13 +179,11 @@ def _build(chunk: Chunk, data: NDArray[np.uint8], scan: _Scan, leaves: _Leaves) 
     fan_outs = np.zeros(len(scan.starts), np.int64)
     nothing = np.empty(0, np.int32)
     numbers.blocks_of_spans(*shared, False, fan_outs, nothing, nothing)
-    bounds = offsets_of(fan_outs)
-    starts, ends = np.empty(bounds[-1], np.int32), np.empty(bounds[-1], np.int32)
+    count = int(fan_outs.sum())
+    starts, ends = np.empty(count, np.int32), np.empty(count, np.int32)
     numbers.blocks_of_spans(*shared, True, fan_outs, starts, ends)
     sentences = np.repeat(np.arange(len(scan.lengths)), np.diff(scan.offsets))
-    last, sizes = ends[bounds[1:] - 1].astype(np.int64), (scan.ends - scan.starts).astype(np.int64)
-    order = np.lexsort((-sizes, -last, starts[bounds[:-1]], sentences))  # stable: of equal ones the outer first
-    blocks = flat_ranges(bounds[:-1][order], fan_outs[order])
+    order, blocks = preorder(sentences, fan_outs, starts, ends)
     order_of_leaves = leaves.places.astype(np.int64) + np.repeat(token_offsets[:-1], scan.lengths)
     tokens = labels = tags = None
     if chunk.columns.tokens:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from treeavg.dependency import DependencyTreebank
 from treeavg.errors import FormatError, Problem, quote
 from treeavg.formats.base import Chunk, Format
+from treeavg.formats.gathering import gathered
 from treeavg.formats.places import LinePlaces
 from treeavg.kernels import numbers, structure
-from treeavg.strings import StringColumn, flat_ranges, offsets_of
 
 _SPACE = frozenset(" \t\n\r\v\f\0")
 
@@ -79,15 +78,10 @@ def _parse(chunk: Chunk) -> tuple[DependencyTreebank, list[Problem]]:
         known.setdefault(chunk.sentence + index, Problem(chunk.sentence + index, message))
     good = np.ones(count, bool)
     good[list(found)] = False
-    ids = _slices(data, id_begins[:count], np.where(good, id_ends[:count], id_begins[:count]))
+    ids = gathered(data, id_begins[:count], np.where(good, id_ends[:count], id_begins[:count]))
     kept = bank.heads[np.repeat(good, bank.lengths)]
     bank = DependencyTreebank(np.where(good, bank.lengths, 0).astype(np.int32), kept, ids=ids)
     return bank, [known[sentence] for sentence in sorted(known)]
-
-
-def _slices(data: NDArray[np.uint8], begins: NDArray[np.int64], ends: NDArray[np.int64]) -> StringColumn:
-    counts = ends - begins
-    return StringColumn(data[flat_ranges(begins, counts)], offsets_of(counts))
 
 
 def _explain(where: str, chunk: Chunk, code: int, position: int) -> str:

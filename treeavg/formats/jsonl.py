@@ -1,8 +1,8 @@
 """JSON lines: one object a sentence, constituents of any fan-out.
 
 ``{"words": ["the", "dog", "barks"], "constituents": [[[0, 3]], [[0, 2]]]}``; each constituent is a list of half-open
-blocks counted from 0. ``labels`` (one a constituent) and ``tags`` (one a token) may stand beside them; ``n``, the
-number of tokens, may stand for ``words``. ``null`` is a missing sentence. Other keys are not kept.
+blocks counted from 0. ``labels`` and ``support`` (one a constituent) and ``tags`` (one a token) may stand beside them;
+``n``, the number of tokens, may stand for ``words``. ``null`` is a missing sentence. Other keys are not kept.
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ from treeavg.strings import offsets_of
 from treeavg.treebank import Treebank
 
 _Record: TypeAlias = dict[str, Any]
+
+#: Keys that all lines have, or none.
+_CONSISTENT = ("words", "labels", "support")
 
 
 def _parse(chunk: Chunk) -> tuple[Treebank, list[Problem]]:
@@ -100,7 +103,7 @@ def _drop_unlike(chunk: Chunk, records: list[_Record | None], problems: list[Pro
     for number, record in enumerate(records):
         if record is None or model is None:
             continue
-        for key in ("words", "labels"):
+        for key in _CONSISTENT:
             if (key in record) != (key in model):
                 records[number] = None
                 problems.append(_located(chunk, number, unlike(key, key in record)))
@@ -118,7 +121,7 @@ def _located(chunk: Chunk, number: int, error: Exception) -> Problem:
     message = str(error)
     if isinstance(error, UnicodeEncodeError):
         message = "expected text, got half of a surrogate pair. Mend the escapes."
-    for column in ("constituents", "labels", "tags"):
+    for column in ("constituents", "labels", "tags", "support"):
         message = message.replace(f"{column}[0]", column)
     place = f"{chunk.name}:{chunk.line + number}"
     message = f"{place}{message}" if message[0] == ":" else f"{place}: {message}"
@@ -152,6 +155,9 @@ def _record(line: bytes) -> _Record | None:
         raise FormatError(
             f"expected 'constituents' as a list, got {quote(value['constituents'])}. List lists of blocks."
         )
+    shares = value.get("support", [])
+    if not (isinstance(shares, list) and all(isinstance(item, (int, float)) and 0 <= item <= 1 for item in shares)):
+        raise FormatError(f"expected 'support' as a list of numbers from 0 to 1, got {quote(shares)}. Mend the line.")
     length = len(value["words"]) if "words" in value else value["n"]
     if not isinstance(length, int) or isinstance(length, bool) or not 0 < length < 2**31:
         raise FormatError(f"expected at least one token, got {quote(length)}. Write null for a missing sentence.")
@@ -164,10 +170,12 @@ def _build(records: list[_Record | None]) -> Treebank:
     """Build one treebank; a None is a missing sentence."""
     present = [record for record in records if record is not None]
     columns: dict[str, Any] = {}
-    if any((key in record) != (key in present[0]) for key in ("words", "labels") for record in present):
+    if any((key in record) != (key in present[0]) for key in _CONSISTENT for record in present):
         raise FormatError("lines differ in their keys")  # the caller finds which
     if any("labels" in record for record in present):
         columns["labels"] = [record["labels"] if record is not None else [] for record in records]
+    if any("support" in record for record in present):
+        columns["support"] = [record["support"] if record is not None else [] for record in records]
     if any("tags" in record for record in present):
         columns["tags"] = [record.get("tags", [""] * record["n"]) if record is not None else [] for record in records]
     words = not present or "words" in present[0]
@@ -193,7 +201,7 @@ def _serialize(bank: Treebank) -> bytes:
         if bank.labels is not None:
             record["labels"] = view.labels
         if view.support is not None:
-            record["support"] = [round(share, 6) for share in view.support]
+            record["support"] = view.support
         lines.append(json.dumps(record, ensure_ascii=False))
     return "".join(f"{line}\n" for line in lines).encode()
 
