@@ -17,6 +17,12 @@ settings.register_profile("small", derandomize=True, deadline=None, max_examples
 settings.load_profile(os.environ.get("TREEAVG_HYPOTHESIS", "full"))
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Without the compiler, NumPy warns where a product of 64-bit hashes wraps, as it is meant to."""
+    if os.environ.get("NUMBA_DISABLE_JIT") == "1":
+        config.addinivalue_line("filterwarnings", "ignore:overflow encountered in scalar multiply:RuntimeWarning")
+
+
 @pytest.fixture
 def shared_data() -> Path:
     """Return the folder of published parser outputs, or skip."""

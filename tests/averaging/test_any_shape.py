@@ -17,7 +17,8 @@ import treeavg
 from treeavg import SearchLimitWarning, Treebank
 from treeavg.averaging import laminar as averaging
 from treeavg.averaging.fallback import Problem, solve_with_highs
-from treeavg.averaging.laminar import Objective, Pool, average_any, complete_binary
+from treeavg.averaging.laminar import average_any, complete_binary
+from treeavg.averaging.pool import Objective, Pool
 from treeavg.averaging.weights import whole_weights
 from treeavg.kernels import laminar
 

@@ -15,7 +15,8 @@ from treeavg.alignment import Places, Trees, align
 from treeavg.averaging.constituency import best_binary, best_teacher, require_room, words_of
 from treeavg.averaging.dependency import average_heads
 from treeavg.averaging.hits import hit_counts
-from treeavg.averaging.laminar import Objective, average_any, complete_binary
+from treeavg.averaging.laminar import average_any, complete_binary
+from treeavg.averaging.pool import Objective
 from treeavg.averaging.votes import best_teacher_any, support_of, voted_labels
 from treeavg.averaging.weights import whole_weights
 from treeavg.dependency import DependencyTreebank

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from treeavg.averaging.laminar import Objective, Pool
+from treeavg.averaging.pool import Objective, Pool
 
 #: Nodes that HiGHS may open for one linear problem.
 HIGHS_NODES = 500

@@ -10,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from treeavg.averaging.laminar import Objective
+from treeavg.averaging.pool import Objective
 from treeavg.dependency import DependencyTreebank
 from treeavg.strings import StringColumn
 from treeavg.treebank import Treebank
