@@ -17,7 +17,16 @@ from typing import TYPE_CHECKING, Any
 from treeavg.version import __version__
 
 if TYPE_CHECKING:
-    from treeavg.averaging import HitCounts, average, hit_counts
+    from treeavg.averaging import (
+        HitCounts,
+        Selection,
+        Step,
+        agreement_weights,
+        average,
+        diversity,
+        hit_counts,
+        select_teachers,
+    )
     from treeavg.dependency import DependencyTreebank, DependencyView
     from treeavg.errors import (
         AlignmentError,
@@ -53,7 +62,16 @@ if TYPE_CHECKING:
     from treeavg.view import TreeView
 
 _HOMES = {
-    "averaging": ("HitCounts", "average", "hit_counts"),
+    "averaging": (
+        "HitCounts",
+        "Selection",
+        "Step",
+        "agreement_weights",
+        "average",
+        "diversity",
+        "hit_counts",
+        "select_teachers",
+    ),
     "dependency": ("DependencyTreebank", "DependencyView"),
     "errors": (
         "AlignmentError",
@@ -105,23 +123,28 @@ __all__ = [
     "Score",
     "SearchLimitWarning",
     "SearchReport",
+    "Selection",
+    "Step",
     "TreeView",
     "TreeavgError",
     "Treebank",
     "__version__",
     "agreement",
+    "agreement_weights",
     "average",
     "binarize",
     "branching",
     "collapse_unaries",
     "confidence_interval",
     "delete_tokens",
+    "diversity",
     "hit_counts",
     "label_recall",
     "paired_bootstrap",
     "read",
     "scan",
     "score",
+    "select_teachers",
     "sign_test",
     "strip_empty",
     "strip_punctuation",

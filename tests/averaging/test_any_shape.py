@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import warnings
 from fractions import Fraction
 from typing import Any
 
@@ -345,9 +344,7 @@ def test_select_any_shape() -> None:
     whole = Treebank.from_constituents([4, 3], [[blocks(one) for one in TREES["x"]], []])
     skipped = treeavg.average([whole, gone], method="select", binary=False, on_error="skip")
     assert skipped.lengths.tolist() == [4, 0]
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert treeavg.average([whole, gone], binary=False, on_error="skip").lengths.tolist() == [4, 0]
+    assert treeavg.average([whole, gone], binary=False, on_error="skip").lengths.tolist() == [4, 0]
 
 
 def test_too_many_digits() -> None:

@@ -133,3 +133,29 @@ def test_convert(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err.count("\n") == 1
     assert main(["convert", "one.conllu", "-o", "o.heads", "--collapse-unaries"]) == 2
     assert "expected constituency trees to change" in capsys.readouterr().err
+
+
+def test_weights_by_agreement(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Weights are estimated once, told, and the same as in Python; standard input cannot be read twice."""
+    data = Path(__file__).resolve().parent.parent.parent / "data" / "teachers"
+    paths = sorted(map(str, data.glob("*.txt")))
+    assert main(["average", *paths, "--weights", "agreement", "-o", str(tmp_path / "o.txt")]) == 0
+    error = capsys.readouterr().err
+    assert error.startswith("treeavg: weights by agreement: simulated-attachment 1, ")
+    teachers = [treeavg.read(path) for path in paths]
+    by_name = treeavg.average(teachers, weights="agreement")
+    assert by_name == treeavg.average(teachers, weights=treeavg.agreement_weights(teachers))
+    assert treeavg.read(tmp_path / "o.txt").same_trees(by_name)
+    assert main(["average", "-", *paths, "--weights", "agreement"]) == 2
+    assert "expected files, which are read twice, got '-'" in capsys.readouterr().err
+    with pytest.raises(treeavg.ArgumentError, match="expected one of 'agreement', got 'agrement'"):
+        treeavg.average(teachers, weights="agrement")
+
+
+def test_select_teachers(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The chosen files stand on standard output, the search on standard error."""
+    assert main(["select-teachers", "one.conllu", "two.conllu", "three.heads", "--k", "2"]) == 0
+    out, error = capsys.readouterr()
+    assert len(out.splitlines()) == 2
+    assert set(out.splitlines()) <= {"one.conllu", "two.conllu", "three.heads"}
+    assert "diversity" in error

@@ -34,7 +34,7 @@ _Trees = TypeVar("_Trees", bound=Trees)
 def average(
     teachers: Sequence[_Trees],
     *,
-    weights: Sequence[Any] | None = None,
+    weights: Sequence[Any] | str | None = None,
     method: str = "generate",
     binary: bool = True,
     objective: str = "hits",
@@ -54,8 +54,9 @@ def average(
     ----------
     teachers : sequence of Treebank or of DependencyTreebank, length K >= 1
         Over the same sentences in the same order; constituents of any fan-out, binary or not. Not modified.
-    weights : sequence of numbers, length K, optional
-        Not negative, not all zero. Default: each teacher counts 1.
+    weights : sequence of numbers, length K, or "agreement", optional
+        Not negative, not all zero. Default: each teacher counts 1. ``agreement`` weighs teachers by how well they agree
+        with the average of the others; see `agreement_weights`.
     method : str, default "generate"
         ``generate`` searches all trees (generative minimum Bayes risk); ``select`` only the teachers' own trees
         (selective minimum Bayes risk).
@@ -134,6 +135,16 @@ def average(
     [2, 0, 2]
     """
     goal = _objective(method, binary, objective, beta, threshold, labels)
+    if isinstance(weights, str):
+        if weights != "agreement":
+            raise unknown("weights", weights, ("agreement",))
+        from treeavg.averaging.reliability import agreement_weights  # it averages, too
+
+        options = {"binary": binary, "objective": objective, "beta": beta, "threshold": threshold}
+        weights = agreement_weights(
+            cast("Sequence[Any]", teachers), average_options={**options, "projective": projective}, on_error=on_error,
+            check_tokens=check_tokens, jobs=jobs, places=places,
+        )  # fmt: skip
     whole = whole_weights(weights, len(teachers))[0] if len(teachers) else np.empty(0, np.int64)
     lengths, _ = align(teachers, places=places, on_error=on_error, check_tokens=check_tokens)
     if isinstance(teachers[0], DependencyTreebank):

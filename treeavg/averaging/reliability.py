@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from treeavg.alignment import Places, align
+from treeavg.averaging.answers import agreements, answer_table
 from treeavg.averaging.average import average
-from treeavg.averaging.selection import agreements, answer_table, check_average_options
+from treeavg.averaging.selection import check_average_options
 from treeavg.dependency import DependencyTreebank
 from treeavg.treebank import Treebank
 
@@ -123,8 +124,8 @@ def consensus_agreements(
     array([1. , 1. , 0.5])
     """
     agreed: list[float] = []
-    for place in range(len(teachers)):
-        others = [*teachers[:place], *teachers[place + 1 :]]
+    for own, teacher in enumerate(teachers):
+        others = [bank for place, bank in enumerate(teachers) if place != own]
         consensus = average(others, on_error=on_error, jobs=jobs, **options)
-        agreed.append(float(agreements(answer_table([consensus, teachers[place]], lengths))[0, 1]))
+        agreed.append(float(agreements(answer_table([consensus, teacher], lengths))[0, 1]))
     return np.array(agreed)

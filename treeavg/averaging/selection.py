@@ -11,19 +11,14 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from treeavg.alignment import Places, Trees, align
+from treeavg.alignment import Places, align
+from treeavg.averaging.answers import MEASURES, Answers, agreements, answer_table
 from treeavg.averaging.average import average
-from treeavg.averaging.dependency import Heads
 from treeavg.averaging.weights import whole_weights
 from treeavg.dependency import DependencyTreebank
 from treeavg.errors import ArgumentError, LimitError, quote, unknown
-from treeavg.jobs import run_chunks
-from treeavg.kernels import diversity as kernels
-from treeavg.strings import offsets_of
 from treeavg.treebank import Treebank
 
-#: Diversity of answers, then diversity of right and wrong.
-MEASURES = ("society-entropy", "disagreement", "kw-variance", "fleiss-kappa", "kuncheva", "pcdm")
 CRITERIA = (*MEASURES, "top-k", "validation")
 SEARCHES = ("forward", "combination")
 
@@ -35,8 +30,8 @@ MAX_SUBSETS = 50_000_000
 BATCH = 50_000
 #: Steps that the trace of an exhaustive search keeps.
 RUNNERS_UP = 10
-#: Up to so many teachers of unequal weights the most even split is searched for.
-EXACT_SPLITS = 12
+#: Keywords of `average` that change which trees come out.
+AVERAGE_OPTIONS = ("method", "binary", "objective", "beta", "threshold", "projective")
 
 _Trees = TypeVar("_Trees", Treebank, DependencyTreebank)
 _Subsets = NDArray[np.int64]
@@ -135,7 +130,7 @@ def diversity(
         The formulas as published instead of those in docs/choosing.md: disagreement grows with the number of teachers
         and of heads, kappa counts weights twice and may be NaN, Kuncheva's ambiguity of an odd number is too small.
     average_options : mapping of str to object, optional
-        Keywords of `average` for the stand-in of `gold`.
+        Keywords of `average`, such as ``{"binary": False}``, for the stand-in of `gold`.
     on_error : str, default "raise"
         ``skip`` leaves out a sentence that some teacher or `gold` lacks.
     check_tokens : bool, default False
@@ -165,7 +160,7 @@ def diversity(
 
     References
     ----------
-    [ED4UDP], section 3.3; what differs is listed in docs/choosing.md.
+    [ED4UDP]; what differs is listed in docs/choosing.md.
 
     Examples
     --------
@@ -187,7 +182,7 @@ def select_teachers(
     criterion: str = "society-entropy",
     search: str = "forward",
     gold: _Trees | None = None,
-    alpha: float = 0.4,
+    alpha: float = 0.1,
     weights: Sequence[Any] | None = None,
     groups: Sequence[Any] | None = None,
     published: bool = False,
@@ -214,8 +209,8 @@ def select_teachers(
         The right trees over the same sentences, usually of a development fold. Accuracy is then the share of right
         heads, or the corpus F1 of the constituents that count as items. Without gold, it is the mean agreement with
         the other teachers, by the same formula.
-    alpha : float, default 0.4
-        What diversity counts for, at least 0. Not used by ``top-k`` and ``validation``.
+    alpha : float, default 0.1
+        What diversity counts for, at least 0; as in the published code. Not used by ``top-k`` and ``validation``.
     weights : sequence of numbers, length K, optional
         Not negative, not all zero: in means, in measures, in averages. Default: each teacher counts 1.
     groups : sequence, length K, optional
@@ -223,7 +218,7 @@ def select_teachers(
     published : bool, default False
         Measure diversity by the published formulas; a set whose diversity is not a number never wins.
     average_options : mapping of str to object, optional
-        Keywords of `average`: for ``validation``, and for the stand-in of `gold`.
+        Keywords of `average`, such as ``{"binary": False}``: for ``validation``, and for the stand-in of `gold`.
     on_error : str, default "raise"
         ``skip`` leaves out a sentence that some teacher or `gold` lacks.
     check_tokens : bool, default False
@@ -255,18 +250,19 @@ def select_teachers(
 
     References
     ----------
-    [ED4UDP], section 3.3; what differs is listed in docs/choosing.md.
+    [ED4UDP]; what differs is listed in docs/choosing.md.
 
     Examples
     --------
     >>> gold, one, two = (DependencyTreebank.from_heads([own]) for own in ([2, 0, 2], [2, 0, 1], [0, 1, 2]))
-    >>> select_teachers([one, one, two], k=2, gold=gold).indices
+    >>> select_teachers([one, one, two], k=2, gold=gold, alpha=1).indices
     (0, 2)
     >>> select_teachers([one, one, two], k=2, criterion="top-k").indices
     (0, 1)
     """
     _check_options(criterion, search, alpha, gold is not None)
-    _check_size(k, groups, len(teachers))
+    if len(teachers):
+        _check_size(k, groups, len(teachers))
     options = average_options or {}
     pool = _Pool.of(teachers, gold, weights, options, on_error, check_tokens, jobs, places)
     objective: Callable[[_Subsets], _Scores]
@@ -287,6 +283,13 @@ def select_teachers(
         chosen.diversity,
         tuple(trace),
     )
+
+
+def check_average_options(options: Mapping[str, Any]) -> None:
+    """Raise an ArgumentError for a keyword that `average` lacks or that does not change its trees."""
+    for name in options:
+        if name not in AVERAGE_OPTIONS:
+            raise unknown("average_options", name, AVERAGE_OPTIONS)
 
 
 def _check_options(criterion: str, search: str, alpha: float, has_gold: bool) -> None:
@@ -314,9 +317,6 @@ def _check_size(k: int, groups: Sequence[Any] | None, teachers: int) -> None:
         )
 
 
-# ---------------------------------------------------------------------- answers
-
-
 @dataclass(frozen=True)
 class _Scores:
     """What subsets are worth, each array (S,)."""
@@ -331,200 +331,6 @@ class _Scores:
 
 
 @dataclass(frozen=True)
-class _Answers:
-    """Every teacher's answer to every item; items answered in the same way are put together.
-
-    Parameters
-    ----------
-    codes : ndarray of int16, shape (K, P)
-        Equal codes, equal answers. The answer of the first treebank, gold if there is any, is 0.
-    counts : ndarray of int64, shape (P,)
-        How many items are answered like this.
-    classes : int
-        Answers that are possible: published disagreement wants it.
-    weights : ndarray of int64, shape (K,)
-        Whole.
-    jobs : int or None
-        Threads.
-    """
-
-    codes: NDArray[np.int16]
-    counts: NDArray[np.int64]
-    classes: int
-    weights: NDArray[np.int64]
-    jobs: int | None
-
-    @classmethod
-    def of(cls, table: NDArray[Any], first: int, weights: NDArray[np.int64], jobs: int | None) -> _Answers:
-        """Number the answers; row 0 of `table` (R, I) sets what 0 means, and rows from `first` on are teachers."""
-        codes = _canonical(table)[first:]
-        _, places, counts = np.unique(
-            _fold(codes, [int(row.max(initial=0)) + 1 for row in codes]), return_index=True, return_counts=True
-        )
-        classes = 2 if table.dtype == bool else 1 + int(table[first:].max(initial=0))
-        return cls(np.ascontiguousarray(codes[:, places]), counts.astype(np.int64), classes, weights, jobs)
-
-    def diversities(self, criterion: str, published: bool) -> Callable[[_Subsets], _Values]:
-        """Return the function from subsets (S, k) to their diversity (S,)."""
-        if not self.counts.sum():
-            return lambda subsets: np.zeros(len(subsets))
-        if criterion == "society-entropy":
-            return self.society_entropy
-        if criterion == "disagreement":
-            return lambda subsets: self.disagreement(subsets, published)
-        return lambda subsets: self.right_or_wrong(subsets, criterion, published)
-
-    def society_entropy(self, subsets: _Subsets) -> _Values:
-        """Mean entropy of the distribution of answers to an item."""
-        whole = int(self.weights.sum())
-        numbers = np.arange(whole + 1 if whole < 2**16 else 0, dtype=np.float64)
-        table = numbers * np.log(np.maximum(numbers, 1))
-        sums = np.empty(len(subsets))
-
-        def work(first: int, last: int) -> None:
-            tally = np.zeros((len(self.counts), int(self.codes.max(initial=0)) + 1), np.int64)
-            kernels.entropy_sums(
-                self.codes, self.counts, self.weights, subsets, first, last, table, tally,
-                np.empty(subsets.shape[1] + 1), sums,
-            )  # fmt: skip
-
-        self._run(work, subsets)
-        total = self.weights[subsets].sum(axis=1)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.asarray(np.maximum(np.log(total) - sums / (self.counts.sum() * total), 0.0))
-
-    def disagreement(self, subsets: _Subsets, published: bool) -> _Values:
-        """Mean share of items that two teachers answer differently."""
-        different = np.array([(self.codes != row) @ self.counts for row in self.codes]) / self.counts.sum()
-        sums, pairs = np.zeros(len(subsets)), np.zeros(len(subsets))
-        for one, two in combinations(subsets.T, 2):
-            weight = self.weights[one].astype(np.float64) * self.weights[two]
-            sums += weight * different[one, two]
-            pairs += weight
-        if published:
-            return np.asarray(4 * sums / self.classes)
-        return np.divide(sums, pairs, out=np.zeros(len(subsets)), where=pairs > 0)
-
-    def right_or_wrong(self, subsets: _Subsets, criterion: str, published: bool) -> _Values:
-        """Measures of which teachers are right on an item."""
-        sums = np.empty((len(subsets), 3))
-
-        def work(first: int, last: int) -> None:
-            right = np.zeros(len(self.counts), np.int64)
-            kernels.right_sums(self.codes, self.counts, self.weights, subsets, first, last, right, sums)
-
-        self._run(work, subsets)
-        chosen = self.weights[subsets].astype(np.float64)
-        total, items = chosen.sum(axis=1), int(self.counts.sum())
-        with np.errstate(divide="ignore", invalid="ignore"):
-            if criterion == "kw-variance":
-                return np.asarray(sums[:, 0] / (items * total**2))
-            if criterion == "pcdm":
-                return np.asarray(sums[:, 2] / items)
-            if criterion == "kuncheva":
-                half = np.ceil(total / 2) if published else _largest_minority(self.weights[subsets])
-                return _ratio(sums[:, 1], items * half, published)
-            right = ((self.codes == 0) @ self.counts)[subsets]
-            if published:
-                share = (chosen**2 * right).sum(axis=1) / (items * total)
-                return _ratio(sums[:, 0], total * items * (total - 1) * share * (1 - share), published)
-            share = (chosen * right).sum(axis=1) / (items * total)
-            return _ratio(sums[:, 0], items * (total**2 - (chosen**2).sum(axis=1)) * share * (1 - share), published)
-
-    def _run(self, work: Callable[[int, int], None], subsets: _Subsets) -> None:
-        run_chunks(work, np.full(len(subsets), 2.0 * len(self.counts)), self.jobs)
-
-
-def _ratio(above: _Values, below: _Values, published: bool) -> _Values:
-    """Divide; nothing by nothing is no diversity, unless it should be NaN as published."""
-    if published:
-        return np.asarray(above / below)
-    return np.divide(above, below, out=np.zeros_like(above), where=below > 0)
-
-
-def _largest_minority(weights: NDArray[np.int64]) -> _Values:
-    """Return the most that the lighter side of a split of each row's weights (S, k) can weigh, shape (S,)."""
-    total = weights.sum(axis=1)
-    size = weights.shape[1]
-    if size > EXACT_SPLITS:
-        return np.asarray((total // 2).astype(np.float64))
-    side, best = np.zeros_like(total), np.zeros_like(total)
-    # Gray code: each split differs from the last by one teacher; the last teacher never changes sides.
-    for number in range(1, 2 ** (size - 1)):
-        gray = number ^ (number >> 1)
-        changed = (number & -number).bit_length() - 1
-        side += weights[:, changed] if gray >> changed & 1 else -weights[:, changed]
-        np.maximum(best, np.minimum(side, total - side), out=best)
-    return best.astype(np.float64)
-
-
-def _canonical(table: NDArray[Any]) -> NDArray[np.int16]:
-    """Number the answers to each item (column) in the order in which the rows first give them, from 0."""
-    if table.dtype == bool:
-        return (table != table[0]).astype(np.int16)
-    codes = np.zeros(table.shape, np.int16)
-    known = np.zeros(table.shape[1], np.int16)
-    for row, answers in enumerate(table):
-        fresh = np.ones(table.shape[1], bool)
-        for earlier in range(row):
-            same = (table[earlier] == answers) & fresh
-            codes[row, same] = codes[earlier, same]
-            fresh &= ~same
-        codes[row, fresh] = known[fresh]
-        known += fresh
-    return codes
-
-
-def _fold(columns: Sequence[NDArray[Any]], sizes: Sequence[int]) -> NDArray[np.int64]:
-    """Number the rows of several columns of whole numbers, each below its size: equal rows, equal numbers."""
-    key, room = np.zeros(len(columns[0]), np.int64), 1
-    for column, size in zip(columns, sizes, strict=True):
-        if room * size >= 2**62:
-            distinct, key = np.unique(key, return_inverse=True)
-            room = len(distinct)
-        key = key * size + column
-        room *= size
-    return key
-
-
-def _held(treebanks: Sequence[Treebank], lengths: NDArray[np.int32]) -> NDArray[np.bool_]:
-    """Return which treebank (row) holds which constituent (column): those that any holds, whole sentences left out."""
-    tables, owners = [], []
-    widest = max(int(bank.fan_outs.max(initial=1)) for bank in treebanks)
-    for owner, bank in enumerate(treebanks):
-        fan_outs, bounds = bank.fan_outs, offsets_of(bank.fan_outs)
-        rows = np.repeat(np.arange(bank.constituent_count), fan_outs)
-        place = 2 * (np.arange(len(rows)) - bounds[rows]) + 1
-        table = np.zeros((bank.constituent_count, 1 + 2 * widest), np.int64)
-        table[:, 0] = np.repeat(np.arange(len(bank)), np.diff(bank.offsets))
-        table[rows, place], table[rows, place + 1] = bank.starts, bank.ends
-        own = lengths[table[:, 0]]
-        counted = (own > 0) & ((fan_outs > 1) | (table[:, 2] - table[:, 1] < own))
-        tables.append(table[counted])
-        owners.append(np.full(int(counted.sum()), owner))
-    columns = np.concatenate(tables).T
-    distinct, item = np.unique(
-        _fold(columns, [int(column.max(initial=0)) + 1 for column in columns]), return_inverse=True
-    )
-    held = np.zeros((len(treebanks), len(distinct)), bool)
-    held[np.concatenate(owners), item] = True
-    return held
-
-
-def _agreements(table: NDArray[Any]) -> _Values:
-    """Return the agreement of each two rows: the share of equal answers, or the F1 of constituents held."""
-    if table.dtype != bool:
-        return np.array([(table == row).mean(axis=1) if table.shape[1] else np.ones(len(table)) for row in table])
-    numbers = table.astype(np.float32)
-    common = np.rint(numbers @ numbers.T).astype(np.float64) if table.shape[1] < 2**24 else table @ table.T.astype(int)
-    sizes = common.diagonal()[:, None] + common.diagonal()
-    return np.divide(2 * common, sizes, out=np.ones_like(sizes), where=sizes > 0)
-
-
-# ---------------------------------------------------------------------- the pool
-
-
-@dataclass(frozen=True)
 class _Pool:
     """Aligned teachers, their answers, and how accurate they are or seem to be."""
 
@@ -532,10 +338,11 @@ class _Pool:
     gold: Any
     given: Sequence[Any] | None
     lengths: NDArray[np.int32]
-    answers: _Answers
+    answers: Answers
     accuracy: _Values  # (K,)
     options: Mapping[str, Any]
     on_error: str
+    places: Places | None
 
     @classmethod
     def of(
@@ -550,28 +357,32 @@ class _Pool:
         places: Places | None,
     ) -> _Pool:
         """Check everything, and answer every item."""
+        check_average_options(options)
         whole = whole_weights(weights, len(teachers))[0] if len(teachers) else np.empty(0, np.int64)
         names = Places((*(f"teachers[{index}]" for index in range(len(teachers))), "gold"))
         banks = [*teachers, gold] if gold is not None and len(teachers) else list(teachers)
         lengths, _ = align(banks, places=places or names, on_error=on_error, check_tokens=check_tokens)
         rows = [gold, *teachers] if gold is not None else list(teachers)
-        table = _table(rows, lengths)
-        agreements = _agreements(table)
+        table = answer_table(rows, lengths)
+        agreed = agreements(table)
         if gold is not None:
-            accuracy = agreements[0, 1:]
+            accuracy = agreed[0, 1:]
         else:
             others = len(teachers) - 1
-            accuracy = (agreements.sum(axis=1) - 1) / others if others else np.ones(1)
-        answers = _Answers.of(table, int(gold is not None), whole, jobs)
-        return cls(teachers, gold, weights, lengths, answers, accuracy, options, on_error)
+            accuracy = (agreed.sum(axis=1) - 1) / others if others else np.ones(1)
+        answers = Answers.of(table, int(gold is not None), whole, jobs)
+        return cls(teachers, gold, weights, lengths, answers, accuracy, options, on_error, places)
 
-    def judged(self, criterion: str) -> _Answers:
+    def judged(self, criterion: str) -> Answers:
         """Return answers of which 0 is right, where the criterion wants that; the average stands in for gold."""
         if self.gold is not None or criterion in ("society-entropy", "disagreement"):
             return self.answers
-        stand_in = average(self.teachers, weights=self.given, on_error=self.on_error, **self.options)
-        return _Answers.of(
-            _table([stand_in, *self.teachers], self.lengths), 1, self.answers.weights, self.answers.jobs
+        stand_in = average(
+            self.teachers, weights=self.given, on_error=self.on_error, jobs=self.answers.jobs, places=self.places,
+            **self.options,
+        )  # fmt: skip
+        return Answers.of(
+            answer_table([stand_in, *self.teachers], self.lengths), 1, self.answers.weights, self.answers.jobs
         )
 
     def accurate(self, subsets: _Subsets) -> _Scores:
@@ -605,18 +416,8 @@ class _Pool:
                     jobs=self.answers.jobs,
                     **self.options,
                 )
-                values[place] = _agreements(_table([self.gold, result], self.lengths))[0, 1]
+                values[place] = agreements(answer_table([self.gold, result], self.lengths))[0, 1]
         return replace(self.accurate(subsets), values=values)
-
-
-def _table(treebanks: Sequence[Trees], lengths: NDArray[np.int32]) -> NDArray[Any]:
-    """Return the answer of each treebank (row) to each item (column): heads, or whether a constituent is held."""
-    if isinstance(treebanks[0], DependencyTreebank):
-        return Heads.of(treebanks, lengths).matrix  # type: ignore[arg-type]
-    return _held(treebanks, lengths)  # type: ignore[arg-type]
-
-
-# ---------------------------------------------------------------------- the searches
 
 
 def _forward(
@@ -628,9 +429,7 @@ def _forward(
     while len(chosen) < k:
         taken = {groups[index] for index in chosen} if groups is not None else set()
         free = [
-            index
-            for index in range(teachers)
-            if index not in chosen and (groups is None or groups[index] not in taken)
+            index for index in range(teachers) if index not in chosen and (groups is None or groups[index] not in taken)
         ]
         subsets = np.array([[*chosen, index] for index in free], np.int64)
         scores = objective(subsets)
@@ -651,9 +450,7 @@ def _first_best(values: _Values) -> int:
     return int(np.argmax(known >= known.max() - TOLERANCE))
 
 
-def _best(
-    objective: Callable[[_Subsets], _Scores], k: int, groups: Sequence[Any] | None, pool: _Pool
-) -> list[Step]:
+def _best(objective: Callable[[_Subsets], _Scores], k: int, groups: Sequence[Any] | None, pool: _Pool) -> list[Step]:
     """Look at all sets of k teachers, at most one of a group; return the best ones, best first."""
     sets = _sets(k, groups, len(pool.teachers))
     best: list[Step] = []
@@ -692,9 +489,7 @@ def _sets(k: int, groups: Sequence[Any] | None, teachers: int) -> Iterator[tuple
     for own in members.values():
         ways = [ways[0], *(ways[size] + len(own) * ways[size - 1] for size in range(1, k + 1))]
     _check_room(ways[k])
-    return (
-        tuple(sorted(chosen)) for kinds in combinations(members.values(), k) for chosen in product(*kinds)
-    )
+    return (tuple(sorted(chosen)) for kinds in combinations(members.values(), k) for chosen in product(*kinds))
 
 
 def _check_room(sets: int) -> None:

@@ -57,7 +57,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     refuse_json_on_stdout(arguments)
     teachers: list[str] = arguments.teachers
-    weights = options.read_weights(arguments.weights, teachers)
+    estimate = arguments.weights == "agreement"
+    weights = _estimated(arguments) if estimate else options.read_weights(arguments.weights, teachers)
     whole_weights(weights, len(teachers))  # before anything is read
     labelled = arguments.method == "select" or arguments.labels != "none"
     words = arguments.check_tokens or teachers[0].endswith((".heads", ".heads.gz"))  # then another file has the words
@@ -102,6 +103,47 @@ def run(arguments: argparse.Namespace) -> int:
         json.dump(summary, sys.stdout, ensure_ascii=False)
         print()
     return 0
+
+
+#: Sentences that weights are estimated from; the same ones whatever the size of batches.
+_ESTIMATE_FROM = 20_000
+
+
+def _estimated(arguments: argparse.Namespace) -> list[Any]:
+    """Estimate weights from the beginning of the files, and say what they are."""
+    from treeavg.alignment import Places
+    from treeavg.averaging import agreement_weights
+    from treeavg.cli.running import compiling_notice, short_names
+    from treeavg.errors import ArgumentError
+    from treeavg.formats import AlignedReader, Columns
+
+    if "-" in arguments.teachers:
+        raise ArgumentError("--weights agreement: expected files, which are read twice, got '-'. Save standard input.")
+    reader = AlignedReader(
+        arguments.teachers,
+        arguments.format,
+        encoding=arguments.encoding,
+        on_error=arguments.on_error,
+        jobs=arguments.jobs,
+        batch=_ESTIMATE_FROM,
+        columns=[Columns(tokens=arguments.check_tokens, labels=False)] * len(arguments.teachers),
+    )
+    names = ("binary", "objective", "beta", "threshold", "projective")
+    chosen = {name: getattr(arguments, name) for name in names}
+    with closing(reader), compiling_notice():
+        weights = agreement_weights(
+            next(iter(reader)),
+            average_options=chosen,
+            on_error=arguments.on_error,
+            check_tokens=arguments.check_tokens,
+            jobs=arguments.jobs,
+            places=Places(tuple(item.name for item in reader.readers), files=True),
+        )
+    told = ", ".join(
+        f"{name} {weight:g}" for name, weight in zip(short_names(arguments.teachers), weights, strict=True)
+    )
+    print(f"treeavg: weights by agreement: {told}", file=sys.stderr)
+    return list(weights)
 
 
 class _Searched:

@@ -81,7 +81,8 @@ def add_weights(parser: argparse.ArgumentParser) -> None:
         "--weights",
         action=_Once,
         metavar="W",
-        help="one number per teacher (--weights 1 2 0.5), or a file of numbers or of lines 'teacher number'",
+        help="one number per teacher (--weights 1 2 0.5); a file of numbers or of lines 'teacher number'; or "
+        "'agreement': estimate them from how well teachers agree",
     )
 
 

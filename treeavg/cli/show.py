@@ -9,6 +9,7 @@ import sys
 from typing import Any
 
 from treeavg.cli import options
+from treeavg.errors import ArgumentError
 
 DESCRIPTION = """\
 Draw trees in the terminal, several teachers side by side. The number behind a constituent, or behind a word for the
@@ -46,6 +47,8 @@ def run(arguments: argparse.Namespace) -> int:
     from treeavg.report.tables import printable
     from treeavg.report.terminal import draw, side_by_side
 
+    if arguments.weights == "agreement":
+        raise ArgumentError("--weights: expected numbers or a file to show trees, got 'agreement'. Use it to average.")
     weights = options.read_weights(arguments.weights, arguments.teachers)
     with compiling_notice():
         banks = _read(arguments)
@@ -94,7 +97,6 @@ def _as_json(view: Any) -> dict[str, Any]:
 
 
 def _read(arguments: argparse.Namespace) -> list[Any]:
-    from treeavg.errors import ArgumentError
     from treeavg.formats import AlignedReader
 
     paths = [*arguments.teachers, *([arguments.gold] if arguments.gold else [])]
