@@ -154,7 +154,7 @@ def test_docstrings(name: str, value: object) -> None:
 
 def test_options_repeat_the_tables() -> None:
     """The command line's choices, repeated so that --help loads nothing, are the library's."""
-    from treeavg.averaging import LABELS, METHODS, OBJECTIVES
+    from treeavg.averaging.average import LABELS, METHODS, OBJECTIVES
     from treeavg.cli import options
     from treeavg.formats import FORMATS
     from treeavg.metrics import CONVENTIONS, METRICS

@@ -17,16 +17,10 @@ from typing import TYPE_CHECKING, Any
 from treeavg.version import __version__
 
 if TYPE_CHECKING:
-    from treeavg.averaging import (
-        HitCounts,
-        Selection,
-        Step,
-        agreement_weights,
-        average,
-        diversity,
-        hit_counts,
-        select_teachers,
-    )
+    from treeavg.averaging.average import average
+    from treeavg.averaging.hits import HitCounts, hit_counts
+    from treeavg.averaging.reliability import agreement_weights
+    from treeavg.averaging.selection import Selection, Step, diversity, select_teachers
     from treeavg.dependency import DependencyTreebank, DependencyView
     from treeavg.errors import (
         AlignmentError,
@@ -62,16 +56,10 @@ if TYPE_CHECKING:
     from treeavg.view import TreeView
 
 _HOMES = {
-    "averaging": (
-        "HitCounts",
-        "Selection",
-        "Step",
-        "agreement_weights",
-        "average",
-        "diversity",
-        "hit_counts",
-        "select_teachers",
-    ),
+    "averaging.average": ("average",),
+    "averaging.hits": ("HitCounts", "hit_counts"),
+    "averaging.reliability": ("agreement_weights",),
+    "averaging.selection": ("Selection", "Step", "diversity", "select_teachers"),
     "dependency": ("DependencyTreebank", "DependencyView"),
     "errors": (
         "AlignmentError",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 from fractions import Fraction
 from typing import Any
 
@@ -15,9 +16,10 @@ from hypothesis import strategies as st
 import treeavg
 from treeavg import SearchLimitWarning, Treebank
 from treeavg.averaging import laminar as averaging
-from treeavg.averaging.fallback import Problem, solve_with_highs
+from treeavg.averaging.fallback import Problem, _cover_bound, solve_with_highs
 from treeavg.averaging.laminar import average_any, complete_binary
 from treeavg.averaging.pool import Objective, Pool
+from treeavg.averaging.votes import support_of
 from treeavg.averaging.weights import whole_weights
 from treeavg.kernels import laminar
 
@@ -291,7 +293,7 @@ def test_a_search_that_gives_up_says_so(monkeypatch: pytest.MonkeyPatch) -> None
     by_highs = treeavg.average(teachers, binary=False, threshold=0)
     assert by_highs.search is not None
     assert by_highs.search.proved.all()
-    hits = treeavg.averaging.votes.support_of
+    hits = support_of
     whole = np.ones(8, np.int64)
     assert hits(by_highs, teachers, whole).sum() == pytest.approx(hits(expected, teachers, whole).sum())
     monkeypatch.setattr("treeavg.averaging.fallback.HIGHS_NODES", 0)
@@ -300,6 +302,30 @@ def test_a_search_that_gives_up_says_so(monkeypatch: pytest.MonkeyPatch) -> None
         stopped = treeavg.average(teachers, binary=False, threshold=0)
     assert stopped.search is not None
     assert stopped.search.gaps[0] > 0
+    stopped.validate()
+
+
+@given(ensembles())
+def test_bound_without_highs(ensemble: tuple[int, list[naive.Family], list[Any]]) -> None:
+    """Where HiGHS is not installed, the gap comes from a cover by cliques, which no family exceeds."""
+    n, trees, _ = ensemble
+    whole = np.ones(len(trees), np.int64)
+    pool = Pool.of([bank(n, one) for one in trees], np.array([n], np.int32), labelled=False)
+    problem = Problem.of(pool, whole, 0)
+    best, _ = naive.best_families(n, trees, [Fraction(1)] * len(trees), beta2=None, threshold=Fraction(0))
+    assert _cover_bound(problem, [Fraction(hit) for hit in problem.hits]) >= best
+
+
+def test_without_highs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A search over budget gives its best tree and a gap if scipy is not installed."""
+    monkeypatch.setitem(sys.modules, "scipy.optimize", None)
+    monkeypatch.setattr(averaging.average_any, "__kwdefaults__", {**averaging.average_any.__kwdefaults__, "budget": 0})
+    generator = random.Random(3)
+    teachers = [bank(14, naive.random_discontinuous(generator, 14)) for _ in range(8)]
+    with pytest.warns(SearchLimitWarning, match=r"at most .* below the best.*pip install 'treeavg\[highs\]'"):
+        stopped = treeavg.average(teachers, binary=False, threshold=0)
+    assert stopped.search is not None
+    assert not stopped.search.proved.all()
     stopped.validate()
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
+import sys
 import warnings
 from collections.abc import Sequence
 from fractions import Fraction
@@ -13,11 +15,8 @@ from numpy.typing import NDArray
 
 from treeavg.alignment import Places, Trees, align
 from treeavg.averaging.constituency import best_binary, best_teacher, require_room, words_of
-from treeavg.averaging.dependency import average_heads
 from treeavg.averaging.hits import hit_counts
-from treeavg.averaging.laminar import average_any, complete_binary
 from treeavg.averaging.pool import Objective
-from treeavg.averaging.votes import best_teacher_any, support_of, voted_labels
 from treeavg.averaging.weights import whole_weights
 from treeavg.dependency import DependencyTreebank
 from treeavg.errors import ArgumentError, SearchLimitWarning, quote, unknown
@@ -148,6 +147,8 @@ def average(
     whole = whole_weights(weights, len(teachers))[0] if len(teachers) else np.empty(0, np.int64)
     lengths, _ = align(teachers, places=places, on_error=on_error, check_tokens=check_tokens)
     if isinstance(teachers[0], DependencyTreebank):
+        from treeavg.averaging.dependency import average_heads  # each kind of tree loads its own kernels
+
         heads = average_heads(
             cast("Sequence[DependencyTreebank]", teachers), lengths, whole, method=method, objective=objective,
             projective_only=projective, support=support, jobs=jobs, places=places,
@@ -158,6 +159,8 @@ def average(
         _require_labels(trees, places)
     result = _average_constituency(trees, lengths, whole, method, binary, goal, labels, jobs, places)
     if labels == "vote" and method == "generate":
+        from treeavg.averaging.votes import voted_labels
+
         result = _keeping_search(voted_labels(result, trees, whole), result)
     if support:
         result = _keeping_search(result.replace(support=_support(result, trees, whole, weights, on_error)), result)
@@ -167,11 +170,17 @@ def average(
             SearchLimitWarning(
                 f"{len(open_ones)} of {len(result)} sentences: expected a proof that the tree is best, got the best "
                 f"found within the limits; the first is sentence {open_ones[0]} (from 0), at most "
-                f"{result.search.gaps[open_ones[0]]:.4g} below the best. See treebank.search."
+                f"{result.search.gaps[open_ones[0]]:.4g} below the best. See treebank.search.{_advice()}"
             ),
             stacklevel=2,
         )
     return cast("_Trees", result)
+
+
+def _advice() -> str:
+    """Return what would help a search that gave up, if anything does."""
+    have_highs = importlib.util.find_spec("scipy") is not None and sys.modules.get("scipy.optimize", "") is not None
+    return "" if have_highs else " HiGHS may prove it: pip install 'treeavg[highs]'."
 
 
 def _objective(method: str, binary: bool, objective: str, beta: float, threshold: float, labels: str) -> Objective:
@@ -216,6 +225,8 @@ def _average_constituency(
             return best_teacher(teachers, lengths, weights, jobs)
         require_room(lengths, weights, places)
         return best_binary(teachers, lengths, weights, jobs)
+    from treeavg.averaging.laminar import average_any, complete_binary
+
     words = words_of(teachers, lengths)
     if method == "select":
         return _selected(teachers, lengths, weights, binary, goal).replace(tokens=words)
@@ -231,6 +242,9 @@ def _selected(
     teachers: Sequence[Treebank], lengths: NDArray[np.int32], weights: NDArray[np.int64], binary: bool, goal: Objective
 ) -> Treebank:
     """Return the best of the teachers' own trees, made binary if wanted."""
+    from treeavg.averaging.laminar import complete_binary
+    from treeavg.averaging.votes import best_teacher_any
+
     usable = np.flatnonzero(lengths > 0)
     chosen = best_teacher_any(teachers, lengths, weights, goal)
     labelled = all(bank.labels is not None for bank in teachers)
@@ -256,6 +270,8 @@ def _support(
 ) -> NDArray[np.float64]:
     if result.is_continuous and all(bank.is_continuous for bank in teachers):
         return hit_counts(teachers, weights=weights, on_error=on_error).support(result)
+    from treeavg.averaging.votes import support_of
+
     return support_of(result, teachers, whole)
 
 

@@ -166,9 +166,11 @@ def _sum(gains: list[Fraction], chosen: NDArray[np.bool_]) -> Fraction:
 
 def _heaviest(problem: Problem, gains: list[Fraction]) -> tuple[NDArray[np.bool_] | None, float]:
     """Return the best compatible set that HiGHS finds (or None) and its upper bound on the gain."""
-    from scipy.optimize import Bounds, LinearConstraint, milp
-    from scipy.sparse import csr_matrix
-
+    try:  # scipy is an extra: its mere presence makes Numba's start a tenth of a second longer
+        from scipy.optimize import Bounds, LinearConstraint, milp
+        from scipy.sparse import csr_matrix
+    except ImportError:
+        return None, _cover_bound(problem, gains)
     size = len(gains)
     upper = np.array([float(gain > 0) for gain in gains])
     constraints: list[Any] = []
@@ -198,3 +200,17 @@ def _heaviest(problem: Problem, gains: list[Fraction]) -> tuple[NDArray[np.bool_
     if any(int(chosen[clique].sum()) > 1 for clique in problem.cliques):
         return None, bound  # a proposal that is not a tree is not taken
     return chosen, bound
+
+
+def _cover_bound(problem: Problem, gains: list[Fraction]) -> float:
+    """Return an upper bound on the gain: cliques are filled greedily, and each can contribute its best member."""
+    classes: list[list[int]] = []
+    for vertex in sorted((place for place, gain in enumerate(gains) if gain > 0), key=lambda place: -gains[place]):
+        key = problem.keys[vertex]
+        for members in classes:
+            if all(conflicts(key, problem.keys[other]) for other in members):
+                members.append(vertex)
+                break
+        else:
+            classes.append([vertex])
+    return float(sum((gains[members[0]] for members in classes), Fraction(0)))

@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Stream through the files, batch by batch."""
     from treeavg.alignment import Places, align
-    from treeavg.averaging import average
+    from treeavg.averaging.average import average
     from treeavg.averaging.weights import whole_weights
     from treeavg.cli.running import Progress, compiling_notice, refuse_json_on_stdout, report_problems, sentences_of
     from treeavg.formats import AlignedReader, Columns, format_of
@@ -112,7 +112,7 @@ _ESTIMATE_FROM = 20_000
 def _estimated(arguments: argparse.Namespace) -> list[Any]:
     """Estimate weights from the beginning of the files, and say what they are."""
     from treeavg.alignment import Places
-    from treeavg.averaging import agreement_weights
+    from treeavg.averaging.reliability import agreement_weights
     from treeavg.cli.running import compiling_notice, short_names
     from treeavg.errors import ArgumentError
     from treeavg.formats import AlignedReader, Columns

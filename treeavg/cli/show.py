@@ -41,7 +41,8 @@ def run(arguments: argparse.Namespace) -> int:
     import os
 
     from treeavg.alignment import Places, align
-    from treeavg.averaging import average, support_of
+    from treeavg.averaging.average import average
+    from treeavg.averaging.votes import support_of
     from treeavg.averaging.weights import whole_weights
     from treeavg.cli.running import compiling_notice, short_names, unique
     from treeavg.report.tables import printable
