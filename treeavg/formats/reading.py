@@ -60,6 +60,7 @@ class TreebankReader:
         self._skip = on_error == "skip"
         self._columns = columns or Columns()
         self._line, self._sentence = 1, 0
+        self._lines = 0  # line ends in the blocks that wait
         self._blocks: list[bytes] = []
         self._ended = False
         self._whole: AnyTreebank | None = None
@@ -90,13 +91,15 @@ class TreebankReader:
         block = self._source.read(self._size)
         if block:
             self._blocks.append(block)
+            # By NumPy, which releases the GIL while it counts.
+            self._lines += int(np.count_nonzero(np.frombuffer(block, np.uint8) == 10))
         else:
             self._ended = True
             self._source.close()
 
     def _drop_blanks(self) -> None:
         """Read on until there is more than blanks, or the end: then they go, as the rest of a line does."""
-        while not any(block.strip(_BLANKS) for block in self._blocks):
+        while not any(block[0] not in _BLANKS or block.strip(_BLANKS) for block in self._blocks):
             if self._ended:
                 self._blocks = []
                 return
@@ -129,13 +132,13 @@ class TreebankReader:
                     raise self._empty()
             begin, self._given = self._given, self._given + count
             return self._whole[begin : self._given]
-        lines = sum(block.count(b"\n") for block in self._blocks)
-        while lines < count and not self._ended:
+        while self._lines < count and not self._ended:
             self._load()
-            lines += self._blocks[-1].count(b"\n") if not self._ended else 0
         data = bytearray().join(self._blocks)
         self._blocks = []
-        if lines >= count:
+        enough = self._lines >= count
+        self._lines -= min(count, self._lines)
+        if enough:
             cut = int(np.flatnonzero(np.frombuffer(data, np.uint8) == 10)[count - 1]) + 1
             self._blocks = [bytes(data[cut:])] if cut < len(data) else []
             data = data[:cut]
@@ -154,7 +157,7 @@ class TreebankReader:
                 if before != here:
                     line = self._line + int(np.argmax(bank.lengths > 0))
                     raise FormatError(f"{self.name}:{line}: {unlike(key, here)}")
-        self._line += data.count(b"\n")
+        self._line += len(bank) if self.format.line_based else data.count(b"\n")
         self._sentence += len(bank)
         return bank
 
