@@ -379,6 +379,15 @@ def test_too_many_digits() -> None:
         f1([bank(4, TREES["a"]), bank(4, TREES["e"])], weights=[0.123456789012, 0.98765432101])
 
 
+def test_too_long() -> None:
+    """Bit masks of more than 1 GiB are refused before they are made."""
+    deep = treeavg.branching(Treebank.from_constituents([100_000], [[]]))
+    with pytest.raises(
+        treeavg.LimitError, match=r"teachers\[0\]\[0\]: expected a sentence whose constituents fit.*100,000"
+    ):
+        f1([deep, deep])
+
+
 def test_support_survives_json_lines(tmp_path: Any) -> None:
     """Support is written and read back exactly, in the order of constituents."""
     one, two = bank(4, TREES["a"]), bank(4, TREES["e"])

@@ -58,6 +58,12 @@ def test_average_over_formats(folder: Path, capsys: pytest.CaptureFixture[str]) 
     assert "Support=" in text
 
 
+def test_support_needs_a_format_that_holds_it(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is not dropped in silence."""
+    assert main(["average", "three.heads", "--support"]) == 2
+    assert "--support: expected output in jsonl or conllu, which can hold it, got heads" in capsys.readouterr().err
+
+
 def test_search_is_summarised(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """--json tells nodes and the largest component."""
     assert main(["average", "one.jsonl", "three.jsonl.gz", "--no-binary", "-o", "o.jsonl", "--json", "--support"]) == 0

@@ -22,6 +22,9 @@ from treeavg.view import NO_LABEL, Constituent
 #: result does not depend on the machine.
 NODE_BUDGET = 3_000_000
 
+#: The bit masks of one sentence may take this many bytes: 90,000 tokens of one binary teacher, 29,000 of ten.
+MAX_MASK_BYTES = 2**30
+
 
 def average_any(
     teachers: Sequence[Treebank],
@@ -47,6 +50,13 @@ def average_any(
         The weights have too many digits for exact arithmetic in 64 bits.
     """
     pool = Pool.of(teachers, lengths, labelled)
+    needed = np.diff(pool.offsets, axis=1).sum(axis=0) * (-(-lengths.astype(np.int64) // 64)) * 8
+    if len(needed) and needed.max() > MAX_MASK_BYTES:
+        place = (places or Places(("teachers[0]",))).of(0, int(needed.argmax()))
+        raise LimitError(
+            f"{place}: expected a sentence whose constituents fit into {MAX_MASK_BYTES / 2**30:g} GiB of masks, got "
+            f"{int(lengths[needed.argmax()]):,} tokens, which need {needed.max() / 2**30:.1f} GiB. Split the sentence."
+        )
     room = offsets_of(np.maximum(lengths.astype(np.int64) - 2, 0))
     rows, counts = np.empty(int(room[-1]), np.int64), np.zeros(len(lengths), np.int64)
     reports = np.zeros((len(lengths), 6), np.int64)

@@ -9,6 +9,7 @@ from contextlib import closing
 from typing import Any
 
 from treeavg.cli import options
+from treeavg.errors import ArgumentError
 
 DESCRIPTION = """\
 Average the trees of several parsers, sentence by sentence, into the one that agrees with them most. The files decide
@@ -73,6 +74,10 @@ def run(arguments: argparse.Namespace) -> int:
     names = tuple(item.name for item in reader.readers)
     with closing(reader):
         target = format_of(arguments.output, name=arguments.output_format, kind=reader.readers[0].format.kind)
+        if arguments.support and target.name not in ("jsonl", "conllu"):
+            raise ArgumentError(
+                f"--support: expected output in jsonl or conllu, which can hold it, got {target.name}. Name the output so."
+            )
         chosen = {name: getattr(arguments, name) for name in ("method", *options.OBJECTIVE_OPTIONS)}
         problems = []
         searched = _Searched()
@@ -114,7 +119,6 @@ def _estimated(arguments: argparse.Namespace) -> list[Any]:
     from treeavg.alignment import Places
     from treeavg.averaging.reliability import agreement_weights
     from treeavg.cli.running import compiling_notice, short_names
-    from treeavg.errors import ArgumentError
     from treeavg.formats import AlignedReader, Columns
 
     if "-" in arguments.teachers:

@@ -124,7 +124,7 @@ def add_objective(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--support",
         action="store_true",
-        help="write the share of weight that has each constituent or arc (jsonl, conllu)",
+        help="write the share of weight that has each constituent or arc (to jsonl, conllu)",
     )
 
 
@@ -140,7 +140,9 @@ def add_output(parser: argparse.ArgumentParser) -> None:
     """Add where and how to write."""
     group = parser.add_argument_group("output")
     group.add_argument("-o", "--output", default="-", metavar="FILE", help="'-' is standard output (default)")
-    group.add_argument("--output-format", choices=FORMATS, help="format written (default: by suffix, else brackets)")
+    group.add_argument(
+        "--output-format", choices=FORMATS, help="format written (default: by suffix, else brackets or heads)"
+    )
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
