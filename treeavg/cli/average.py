@@ -76,7 +76,8 @@ def run(arguments: argparse.Namespace) -> int:
         target = format_of(arguments.output, name=arguments.output_format, kind=reader.readers[0].format.kind)
         if arguments.support and target.name not in ("jsonl", "conllu"):
             raise ArgumentError(
-                f"--support: expected output in jsonl or conllu, which can hold it, got {target.name}. Name the output so."
+                f"--support: expected output in jsonl or conllu, which can hold it, got {target.name}. "
+                "Name such a file, or --output-format."
             )
         chosen = {name: getattr(arguments, name) for name in ("method", *options.OBJECTIVE_OPTIONS)}
         problems = []
