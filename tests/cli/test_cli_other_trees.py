@@ -165,3 +165,13 @@ def test_select_teachers(folder: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert len(out.splitlines()) == 2
     assert set(out.splitlines()) <= {"one.conllu", "two.conllu", "three.heads"}
     assert "diversity" in error
+
+
+def test_advice_names_options(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What the library calls on_error='skip' a shell user calls --on-error skip."""
+    (tmp_path / "empty.txt").write_text("(S (A a) (B b))\n\n")
+    assert main(["average", str(tmp_path / "empty.txt")]) == 2
+    assert "or pass --on-error skip to keep its place" in capsys.readouterr().err
+    (tmp_path / "one.txt").write_text("(S (A a) (B b))\n")
+    assert main(["average", str(tmp_path / "one.txt"), "--weights", "1", "2"]) == 2
+    assert "Pass no --weights for equal weights" in capsys.readouterr().err

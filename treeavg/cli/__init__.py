@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import io
 import os
+import re
 import signal
 import sys
 from collections.abc import Sequence
@@ -102,7 +103,20 @@ def _silence_stdout() -> None:
 def _one_line(error: BaseException) -> str:
     if isinstance(error, MemoryError):
         return "memory: expected enough for this input, got too little. Split the file, or pass --jobs 1."
-    return " ".join(str(error).split("\n")) or type(error).__name__
+    text = " ".join(str(error).split("\n")) or type(error).__name__
+    return _KEYWORD.sub(_as_option, text)
+
+
+#: Keywords that the library's advice names, where a shell user has options.
+_KEYWORD = re.compile(
+    r"\b(on_error|format|method|metric|encoding|labels|weights|jobs|check_tokens)=(?:'([\w-]+)'|(\w+))"
+)
+
+
+def _as_option(match: re.Match[str]) -> str:
+    name, text, value = match.groups()
+    option = f"--{name.replace('_', '-')}"
+    return f"no {option}" if value in ("None", "False") else f"{option} {text or value}"
 
 
 def _terminate(signum: int, frame: FrameType | None) -> None:
