@@ -25,7 +25,8 @@ from treeavg import AlignmentError, ArgumentError, DependencyTreebank, LimitErro
 from treeavg.averaging import answers, selection
 from treeavg.averaging.answers import MEASURES
 from treeavg.averaging.selection import CRITERIA, SEARCHES, diversity, select_teachers
-from treeavg.cli import choose, options
+from treeavg.cli import options
+from treeavg.cli import select_teachers as choose
 
 PUBLISHED_ORDER = "siblndmv sibndmv lndmv crfae nedmv ndmv".split()
 
@@ -569,8 +570,8 @@ def test_verb_repeats_the_tables() -> None:
 def test_help_is_light() -> None:
     """Neither NumPy nor Numba is loaded for the verb's help."""
     code = (
-        "import argparse, sys; from treeavg.cli import choose; "
-        "choose.register(argparse.ArgumentParser().add_subparsers()); "
+        "import argparse, sys; from treeavg.cli import select_teachers; "
+        "select_teachers.register(argparse.ArgumentParser().add_subparsers()); "
         "sys.exit('numpy' in sys.modules or 'numba' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

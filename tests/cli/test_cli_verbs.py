@@ -16,7 +16,7 @@ from command_line import DATA, GOLD, OTHER, TEACHERS, TREE, run
 import treeavg
 from treeavg.cli import VERBS, main
 
-VERB_NAMES = [module.__name__.rsplit(".", 1)[-1] for module in VERBS]
+VERB_NAMES = [module.__name__.rsplit(".", 1)[-1].replace("_", "-") for module in VERBS]
 
 
 @pytest.fixture(autouse=True)

@@ -41,8 +41,10 @@ def register(verbs: Any) -> None:
         "--criterion",
         choices=CRITERIA,
         default="society-entropy",
-        help="a measure of diversity, which is added to accuracy; top-k: accuracy alone; validation: accuracy of the "
-        "average, needs --gold (default: society-entropy)",
+        metavar="CRITERION",
+        help="a measure of diversity, which is added to accuracy (society-entropy, disagreement, kw-variance, "
+        "fleiss-kappa, kuncheva, pcdm); top-k: accuracy alone; validation: accuracy of the average, needs --gold "
+        "(default: society-entropy)",
     )
     parser.add_argument(
         "--search",
