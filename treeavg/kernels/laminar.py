@@ -312,11 +312,12 @@ def search(weights: I64, adjacency: U64, candidates: U64, lower: int, chosen: U6
         parts += 1
     if parts != 1:
         total = value
+        unlimited = int(np.int64(_NO_LIMIT))  # not a literal either
         sets = np.empty((parts, words), np.uint64)
         bounds = np.empty(parts, np.int64)
         for place in range(parts):
             next_component(adjacency, left, part, spare)
-            bound = cover(weights, adjacency, part, _NO_LIMIT, spare)
+            bound = cover(weights, adjacency, part, unlimited, spare)
             total += bound
             spot = place
             while spot > 0 and bounds[spot - 1] > bound:  # the smallest bound first
@@ -491,7 +492,7 @@ def heaviest_family(
                 other = local[neighbours[edge]]
                 adjacency[place, other >> 6] |= _ONE << np.uint64(other & 63)
         nodes = np.zeros(1, np.int64)
-        known = 0
+        known = int(np.int64(0))  # not a literal, for which Numba would compile the search once more
         greedy = 0
         everything = np.zeros(words, np.uint64)
         picked = np.zeros(words, np.uint64)
