@@ -73,8 +73,8 @@ def average(
         Dependency, ``hits``: projective trees only (Eisner), else trees of any shape (Chu-Liu, Edmonds).
     labels : str, default "none"
         Constituency: ``vote`` lets teachers vote on labels and tags of the average; ``hits`` counts hits by label,
-        so that labels decide on the tree too (needs ``method="generate"``). Where the teachers have relations, those of
-        a dependency average are always voted on. ``select`` keeps the chosen tree's.
+        so that labels decide on the tree too; both need ``method="generate"``. Where the teachers have relations, those
+        of a dependency average are always voted on. ``select`` keeps the chosen tree's.
     support : bool, default False
         Give each constituent or arc its share of the weight, in the column `support`.
     on_error : str, default "raise"
@@ -146,7 +146,9 @@ def average(
         )  # fmt: skip
     whole = whole_weights(weights, len(teachers))[0] if len(teachers) else np.empty(0, np.int64)
     lengths, _ = align(teachers, places=places, on_error=on_error, check_tokens=check_tokens)
-    if isinstance(teachers[0], DependencyTreebank):
+    dependency = isinstance(teachers[0], DependencyTreebank)
+    _require_fitting(dependency, binary, objective, beta, projective, labels, places)
+    if dependency:
         from treeavg.averaging.dependency import average_heads  # each kind of tree loads its own kernels
 
         heads = average_heads(
@@ -196,16 +198,39 @@ def _objective(method: str, binary: bool, objective: str, beta: float, threshold
         if isinstance(number, (bool, str)) or not 0 <= number <= most or not math.isfinite(number):
             limits, advice = ("from 0 to 1", "0.5 is the majority") if most == 1.0 else ("at least 0", "1 is plain F1")
             raise ArgumentError(f"{name}: expected a number, {limits}, got {quote(number)}. {advice}.")
-    if labels == "hits" and method == "select":
+    if labels != "none" and method == "select":
         raise ArgumentError(
-            "labels: expected 'vote' or 'none' with method='select', which keeps the chosen tree's labels, got 'hits'. "
+            f"labels: expected 'none' with method='select', which keeps the chosen tree's labels, got {labels!r}. "
             "Use method='generate'."
+        )
+    if beta != 1.0 and objective != "f1":
+        raise ArgumentError(f"beta: expected 1.0 with objective='hits', got {beta:g}. Pass objective='f1'.")
+    if threshold != 0.5 and (binary or objective != "hits"):
+        raise ArgumentError(
+            f"threshold: expected 0.5 but with binary=False and objective='hits', got {threshold:g}. Pass these, too."
         )
     if binary:
         return Objective(ratio=False, value=Fraction(0))
     if objective == "f1":
         return Objective(ratio=True, value=Fraction(repr(float(beta))) ** 2)
     return Objective(ratio=False, value=Fraction(repr(float(threshold))))
+
+
+def _require_fitting(
+    dependency: bool, binary: bool, objective: str, beta: float, projective: bool, labels: str, places: Places | None
+) -> None:
+    """Raise for an option that means nothing for this kind of trees, rather than ignore it."""
+    kind = "dependency" if dependency else "constituency"
+    idle = []
+    if dependency:
+        idle += ["binary=False"] * (not binary) + ["beta"] * (beta != 1.0) + ["labels"] * (labels != "none")
+        idle += ["projective=False"] * (not projective and objective == "f1")
+    elif not projective:
+        idle += ["projective=False"]
+    if idle:
+        name = places.names[0] if places else "teachers[0]"
+        why = f"{kind} trees" + (" under objective='f1'" if idle == ["projective=False"] and dependency else "")
+        raise ArgumentError(f"{name}: expected trees for which {idle[0]} means something, got {why}. Leave it out.")
 
 
 def _average_constituency(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -71,7 +72,8 @@ def solve_with_highs(
             best = found
         if not better or not objective.ratio:
             gap = max(0.0, bound - float(_sum(gains, best)))
-            proved = gap < float(min((abs(gain) for gain in gains if gain), default=Fraction(1))) * 1e-6
+            # Any better family is better by a step at least; HiGHS's bound is good to about 1e-6 of its size.
+            proved = gap + 1e-6 * max(1.0, abs(bound)) < _step(gains)
             scale = float(problem.size(best, objective.value, total)) if objective.ratio else 1.0
             return Answer(problem.rows[best], proved, 0.0 if proved else gap / scale)
 
@@ -131,6 +133,12 @@ class Problem:
         """Return hits over size: pooled F-beta up to a constant."""
         hits = sum(hit for hit, taken in zip(self.hits, chosen.tolist(), strict=True) if taken)
         return (total * (self.length + 1) + hits) / self.size(chosen, beta_squared, total)
+
+
+def _step(gains: list[Fraction]) -> float:
+    """Return the largest number of which every sum of gains is a multiple."""
+    common = math.lcm(*(gain.denominator for gain in gains))
+    return (math.gcd(*(int(gain * common) for gain in gains)) or 1) / common
 
 
 def conflicts(one: tuple[int, int], other: tuple[int, int]) -> bool:

@@ -109,13 +109,15 @@ def _one_line(error: BaseException) -> str:
 
 #: Keywords that the library's advice names, where a shell user has options.
 _KEYWORD = re.compile(
-    r"\b(on_error|format|method|metric|encoding|labels|weights|jobs|check_tokens)=(?:'([\w-]+)'|(\w+))"
+    r"\b(on_error|format|method|metric|objective|encoding|labels|weights|jobs|check_tokens|binary|projective)=(?:'([\w-]+)'|(\w+))"
 )
 
 
 def _as_option(match: re.Match[str]) -> str:
     name, text, value = match.groups()
     option = f"--{name.replace('_', '-')}"
+    if name in ("binary", "projective"):
+        return option if value == "True" else f"--no-{name}"
     return f"no {option}" if value in ("None", "False") else f"{option} {text or value}"
 
 
