@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import inspect
 import re
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
+import parsers
 import treeavg
 
 PACKAGE = ROOT / "treeavg"
@@ -24,12 +26,15 @@ LAYERS: dict[str, int] = {
     "strings": 2, "view": 2, "treebank": 2, "dependency": 2, "building": 2, "interop": 2, "transforms": 2,
     "formats": 3, "alignment": 3,
     "averaging": 4, "metrics": 4,
-    "report": 5,
+    "report": 5, "distill": 5,
     "cli": 6, "__main__": 7,
 }  # fmt: skip
 HEAVY = {"torch", "parsers", "transformers", "scipy", "matplotlib", "dask", "pyarrow"}
-#: HiGHS is imported where it is called.
-ALLOWED = {("averaging.fallback", "scipy")}
+#: Imported where they are called.
+ALLOWED = {
+    ("averaging.fallback", "scipy"),
+    *((verb, package) for verb in ("cli.distill", "cli.parse") for package in ("torch", "parsers")),
+}
 
 
 def modules() -> Iterator[tuple[str, Path]]:
@@ -64,7 +69,9 @@ def test_layers(name: str, path: Path) -> None:
     assert room in LAYERS, f"{name}: give it a layer"
     for target in imports(path):
         heavy = target.split(".")[0]
-        assert heavy not in HEAVY or (name, heavy) in ALLOWED, f"{name} imports {target}"
+        allowed = (name, heavy) in ALLOWED or (room == "distill" and heavy == "torch")
+        assert heavy not in HEAVY or allowed, f"{name} imports {target}"
+        assert not target.startswith("treeavg.distill") or room == "distill", f"{name} imports {target}"
         if target.startswith("treeavg."):
             other = target.split(".")[1]
             if other in LAYERS and other != room:
@@ -72,6 +79,19 @@ def test_layers(name: str, path: Path) -> None:
                 assert LAYERS[other] < LAYERS[room] or within_layer_two, (
                     f"{name} (layer {LAYERS[room]}) imports {target} (layer {LAYERS[other]})"
                 )
+
+
+PARSERS = ROOT / "parsers"
+
+
+@pytest.mark.parametrize("path", sorted(PARSERS.rglob("*.py")), ids=lambda path: str(path.relative_to(PARSERS)))
+def test_layers_of_parsers(path: Path) -> None:
+    """Parsers know treeavg but not its command line; what they share (nn) knows no parser."""
+    shared = path.relative_to(PARSERS).parts[0] == "nn"
+    for target in imports(path):
+        assert not target.startswith("treeavg.cli"), f"{path} imports {target}"
+        if shared and target.startswith("parsers"):
+            assert target.startswith("parsers.nn"), f"{path} imports {target}"
 
 
 @pytest.mark.parametrize("path", sorted((PACKAGE / "kernels").glob("[a-z]*.py")), ids=lambda path: path.stem)
@@ -118,9 +138,29 @@ def test_exported_names() -> None:
         treeavg.averge
 
 
+def _named() -> Iterator[tuple[str, object]]:
+    """What users import: treeavg's names, the parsers', and what stands in each module of distill."""
+    yield from ((name, getattr(treeavg, name)) for name in treeavg.__all__)
+    yield from ((f"parsers.{name}", getattr(parsers, name)) for name in parsers.__all__)
+    for path in sorted((PACKAGE / "distill").glob("[a-z]*.py")):
+        module = importlib.import_module(f"treeavg.distill.{path.stem}")
+        for name in PUBLIC_IN_DISTILL.get(path.stem, ()):
+            yield f"distill.{path.stem}.{name}", getattr(module, name)
+
+
+#: Modules of distill, and the names in them that are for users.
+PUBLIC_IN_DISTILL: dict[str, tuple[str, ...]] = {
+    "span_crf": ("SpanCRF",),
+    "split_model": ("SplitModel",),
+    "tree_losses": ("TreeTargets", "tree_loss"),
+    "temperature": ("match_entropy",),
+    "dependency_crf": ("DependencyCRF",),
+    "dependency_losses": ("dependency_loss",),
+}
+
+
 def public_objects() -> Iterator[tuple[str, object]]:
-    for name in treeavg.__all__:
-        value = getattr(treeavg, name)
+    for name, value in _named():
         if inspect.isfunction(value):
             yield name, value
         elif inspect.isclass(value) and not issubclass(value, Exception):
@@ -154,8 +194,11 @@ def test_docstrings(name: str, value: object) -> None:
 
 def test_options_repeat_the_tables() -> None:
     """The command line's choices, repeated so that --help loads nothing, are the library's."""
+    from parsers import span_model, span_parser, training_config
+    from parsers.nn import encoders
     from treeavg.averaging.average import LABELS, METHODS, OBJECTIVES
     from treeavg.cli import options
+    from treeavg.distill import dependency_losses, tree_losses
     from treeavg.formats import FORMATS
     from treeavg.metrics import CONVENTIONS, METRICS
 
@@ -165,6 +208,13 @@ def test_options_repeat_the_tables() -> None:
     assert options.LABELS == LABELS
     assert options.METRICS == METRICS
     assert tuple(CONVENTIONS) == options.CONVENTIONS
+    assert tuple(tree_losses.KINDS) == options.TREE_LOSSES
+    assert tuple(dependency_losses.KINDS) == options.DEPENDENCY_LOSSES
+    assert span_model.DISTRIBUTIONS == options.DISTRIBUTIONS
+    assert span_parser.DECODERS == options.DECODERS
+    assert encoders.KINDS == options.ENCODERS
+    assert training_config.SCHEDULES == options.SCHEDULES
+    assert training_config.PRECISIONS == options.PRECISIONS
 
 
 def loaded_after(statement: str) -> set[str]:
@@ -180,3 +230,4 @@ def test_start_up() -> None:
     assert not loaded_after("import treeavg.cli; treeavg.cli.build_parser().format_help()") & heavy
     everything = "import treeavg; [getattr(treeavg, name) for name in treeavg.__all__]"
     assert not loaded_after(everything) & {"torch", "nltk", "scipy.optimize"}
+    assert not loaded_after("import parsers") & heavy

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from treeavg.alignment import Places
-from treeavg.averaging.hits import Rows
+from treeavg.averaging.hits import HitCounts, Rows
 from treeavg.errors import LimitError
 from treeavg.jobs import run_chunks
 from treeavg.kernels import chart
-from treeavg.strings import offsets_of
+from treeavg.strings import StringColumn, offsets_of
 from treeavg.transforms import binarize
 from treeavg.treebank import Treebank
 
@@ -41,6 +41,21 @@ def best_binary(
 
     run_chunks(work, rows.costs, jobs)
     return Treebank(lengths, out_offsets, starts, ends, tokens=words_of(teachers, lengths))
+
+
+def best_binary_of(hits: HitCounts, tokens: StringColumn | None = None) -> Treebank:
+    """Return the binary trees with the most hits, from hit counts in place of teachers."""
+    lengths = hits.lengths
+    cell = _cell(lengths, np.array([hits.total], np.int64))
+    out_offsets = offsets_of(np.maximum(lengths.astype(np.int64) - 1, 0))
+    starts, ends = np.empty(int(out_offsets[-1]), np.int32), np.empty(int(out_offsets[-1]), np.int32)
+    n = int(lengths.max(initial=0))
+    chart.best_binary(
+        lengths, 0, len(lengths), hits.offsets, hits.starts, hits.ends, hits.whole,
+        np.empty(n * (n + 1) // 2, cell), np.empty(n + 1, np.int64), np.empty(2 * n + 2, np.int32),
+        out_offsets, starts, ends,
+    )  # fmt: skip
+    return Treebank(lengths, out_offsets, starts, ends, tokens=tokens)
 
 
 def _cell(lengths: NDArray[np.int32], weights: NDArray[np.int64]) -> type[np.int32 | np.int64]:

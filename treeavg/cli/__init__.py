@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import NoReturn
 
-from treeavg.cli import agree, average, completion, convert, demo, score, select, select_teachers, show
+from treeavg.cli import agree, average, completion, convert, demo, distill, parse, score, select, select_teachers, show
 from treeavg.cli.options import join_weights
 from treeavg.errors import TreeavgError
 from treeavg.version import __version__
 
-VERBS = (average, select, select_teachers, score, agree, convert, show, demo, completion)
+VERBS = (average, select, select_teachers, score, agree, convert, show, distill, parse, demo, completion)
 
 #: Exit codes: done; bad input or usage; the reader of standard output went away; Ctrl-C.
 DONE, BAD_INPUT, CLOSED_PIPE, INTERRUPTED = 0, 2, 141, 130
@@ -109,7 +109,7 @@ def _one_line(error: BaseException) -> str:
 
 #: Keywords that the library's advice names, where a shell user has options.
 _KEYWORD = re.compile(
-    r"\b(on_error|format|method|metric|objective|encoding|labels|weights|jobs|check_tokens|binary|projective)=(?:'([\w-]+)'|(\w+))"
+    r"\b(on_error|format|method|metric|objective|encoding|labels|weights|jobs|check_tokens|binary|projective|resume|device|held_out|precision|batch_tokens|loss|distribution|decode|tags|sentences|compile)=(?:'([\w-]+)'|(\w+))"
 )
 
 
@@ -118,7 +118,9 @@ def _as_option(match: re.Match[str]) -> str:
     option = f"--{name.replace('_', '-')}"
     if name in ("binary", "projective"):
         return option if value == "True" else f"--no-{name}"
-    return f"no {option}" if value in ("None", "False") else f"{option} {text or value}"
+    if value in ("None", "False"):
+        return f"no {option}"
+    return option if value in ("True", "") else f"{option} {text or value}"
 
 
 def _terminate(signum: int, frame: FrameType | None) -> None:

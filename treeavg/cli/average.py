@@ -31,6 +31,7 @@ def register(verbs: Any) -> None:
         default="generate",
         help="generate: search all trees; select: the best of the teachers' own trees (default: generate)",
     )
+    parser.add_argument("--hits", metavar="FILE", help="write the hit counts too, for 'treeavg distill' (JSON lines)")
     add_arguments(parser)
 
 
@@ -82,7 +83,9 @@ def run(arguments: argparse.Namespace) -> int:
         chosen = {name: getattr(arguments, name) for name in ("method", *options.OBJECTIVE_OPTIONS)}
         problems = []
         searched = _Searched()
-        with AtomicFile(arguments.output) as file, compiling_notice(), Progress("averaging") as progress, searched:
+        counted = _HitsFile(getattr(arguments, "hits", None), weights)
+        shown = Progress("averaging")
+        with AtomicFile(arguments.output) as file, counted, compiling_notice(), shown as progress, searched:
             done = 0
             for batch in reader:
                 places = Places(names, files=True, first=done)
@@ -90,6 +93,7 @@ def run(arguments: argparse.Namespace) -> int:
                 problems += align(batch, **shared)[1]
                 result = average(batch, weights=weights, jobs=arguments.jobs, **chosen, **shared)
                 searched.add(result, done)
+                counted.add(batch, arguments.on_error, places)
                 with sentences_of(names[0], done):
                     file.write(target.serialize(result, done))
                 done += len(result)
@@ -149,6 +153,40 @@ def _estimated(arguments: argparse.Namespace) -> list[Any]:
     )
     print(f"treeavg: weights by agreement: {told}", file=sys.stderr)
     return list(weights)
+
+
+class _HitsFile:
+    """Writes hit counts beside the averages, where asked to."""
+
+    def __init__(self, path: str | None, weights: Any) -> None:
+        from treeavg.formats.files import AtomicFile
+
+        if path == "-":
+            raise ArgumentError("--hits: expected a file, got standard output. Name a file.")
+        self._file = AtomicFile(path) if path is not None else None
+        self._weights = weights
+
+    def __enter__(self) -> None:
+        if self._file is not None:
+            self._file.__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        if self._file is not None:
+            self._file.__exit__(*error)
+
+    def add(self, batch: Any, on_error: str, places: Any) -> None:
+        """Write the hit counts of a batch."""
+        if self._file is None:
+            return
+        from treeavg.averaging.constituency import words_of
+        from treeavg.averaging.hits import hit_counts
+        from treeavg.averaging.hits_file import serialize_hits
+        from treeavg.treebank import Treebank
+
+        if not all(isinstance(bank, Treebank) for bank in batch):
+            raise ArgumentError("--hits: expected constituency trees, got dependency trees. Leave it out.")
+        hits = hit_counts(batch, weights=self._weights, on_error=on_error, places=places)
+        self._file.write(serialize_hits(hits, words_of(batch, hits.lengths)))
 
 
 class _Searched:

@@ -27,6 +27,38 @@ METRICS = (
     "span-f1",
 )
 CONVENTIONS = ("standard", "kim2019", "tn-lcfrs")
+TREE_LOSSES = (
+    "kl",
+    "rkl",
+    "js",
+    "js-naive",
+    "js-sampled",
+    "tvd",
+    "tvd-teacher",
+    "tvd-student",
+    "engine",
+    "hard",
+    "union",
+    "span",
+    "split-average",
+)
+DEPENDENCY_LOSSES = ("head", "kl", "rkl", "hard", "union")
+DISTRIBUTIONS = ("crf", "split")
+ENCODERS = ("bilstm", "transformer", "pretrained")
+SCHEDULES = ("linear", "cosine", "constant")
+PRECISIONS = ("auto", "float32", "bfloat16")
+DECODERS = ("mbr", "argmax", "span")
+
+
+def require_torch(verb: str) -> None:
+    """Raise an ArgumentError that says what to install where torch is not."""
+    from importlib.util import find_spec
+
+    missing = [name for name in ("torch", "safetensors") if find_spec(name) is None]
+    if missing:
+        raise ArgumentError(
+            f"{verb}: expected {' and '.join(missing)} to be installed, got none. Run: pip install 'treeavg[torch]'."
+        )
 
 
 def add_verb(verbs: Any, name: str, help: str, description: str) -> argparse.ArgumentParser:

@@ -50,6 +50,7 @@ class Progress:
 
     def __init__(self, description: str) -> None:
         self._bar: Any = None
+        self._done = 0
         if sys.stderr.isatty():
             from tqdm import tqdm
 
@@ -64,11 +65,15 @@ class Progress:
 
     def update(self, sentences: int, reader: AlignedReader) -> None:
         """Count sentences as done; the total is estimated from the share of the first file that was read."""
+        self.advance(sentences, reader.readers[0].fraction)
+
+    def advance(self, sentences: int, fraction: float | None) -> None:
+        """Count sentences as done; the total is estimated from the share of the file that was read."""
         if self._bar is None:
             return
-        fraction = reader.readers[0].fraction
+        self._done += sentences
         if fraction:
-            self._bar.total = max(reader.done, round(reader.done / fraction))
+            self._bar.total = max(self._done, round(self._done / fraction))
         self._bar.update(sentences)
 
 

@@ -1,0 +1,118 @@
+"""Where a training run is: what a checkpoint holds besides tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+
+@dataclass
+class Mean:
+    """A mean over items that is still growing.
+
+    Examples
+    --------
+    >>> mean = Mean()
+    >>> mean.add(6.0, 4)
+    >>> mean.take(), mean.value
+    (1.5, 0.0)
+    """
+
+    total: float = 0.0
+    items: float = 0.0
+
+    @property
+    def value(self) -> float:
+        """The mean; 0 of nothing."""
+        return self.total / self.items if self.items else 0.0
+
+    def add(self, total: float, items: float) -> None:
+        """Count a sum over items in.
+
+        Parameters
+        ----------
+        total, items : float
+            The sum, and over how many.
+
+        Examples
+        --------
+        >>> Mean().add(6.0, 4)
+        """
+        self.total += total
+        self.items += items
+
+    def take(self) -> float:
+        """Return the mean and begin anew.
+
+        Returns
+        -------
+        float
+
+        Examples
+        --------
+        >>> Mean(3.0, 2.0).take()
+        1.5
+        """
+        value = self.value
+        self.total = self.items = 0.0
+        return value
+
+
+@dataclass
+class State:
+    """The place in a training; `from_json` of `dataclasses.asdict` is the same.
+
+    Examples
+    --------
+    >>> from dataclasses import asdict
+    >>> State.from_json(asdict(State(epoch=2))) == State(epoch=2)
+    True
+    """
+
+    epoch: int = 1
+    position: int = 0
+    step: int = 0
+    best_score: float | None = None
+    best_epoch: int = 0
+    waiting: int = 0
+    averaged: int = 0
+    finished: bool = False
+    seconds: float = 0.0
+    line: Mean = field(default_factory=Mean)
+    stretch: Mean = field(default_factory=Mean)
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> State:
+        """Return the state that a checkpoint holds.
+
+        Parameters
+        ----------
+        document : dict
+            As `dataclasses.asdict` gave it.
+
+        Returns
+        -------
+        State
+
+        Examples
+        --------
+        >>> State.from_json({"step": 7, "line": {}, "stretch": {}}).step
+        7
+        """
+        return cls(**{**document, "line": Mean(**document["line"]), "stretch": Mean(**document["stretch"])})
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """What is known of a step once the device has computed it; the losses are sums, one a batch."""
+
+    number: int
+    epoch: int
+    batches: Sequence[Any]
+    items: float
+    losses: Tensor
+    norm: Tensor

@@ -1,0 +1,1 @@
+"""Encoders, vocabularies and batches: written once, used by every parser."""

@@ -1,0 +1,255 @@
+"""The student: a constituency parser that learns from several teachers' trees, or from their hit counts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor
+
+from parsers.base import Parser, as_sentences, load_weights, resolve_device
+from parsers.nn import pretrained
+from parsers.nn.encoders import EncoderConfig, build
+from parsers.nn.text import TextReader
+from parsers.span_model import SpanModel
+from parsers.span_task import SpanOptions, SpanTask, decode_of, parse
+from parsers.training import Progress, TrainingConfig, TrainingResult, train
+from parsers.tree_data import TreeData, tags_of
+from treeavg.alignment import Places
+from treeavg.averaging.hits import HitCounts
+from treeavg.dependency import DependencyTreebank
+from treeavg.errors import AlignmentError, ArgumentError, unknown
+from treeavg.treebank import Treebank
+
+#: A tree is chosen for its most expected spans, as the most probable one, or by the spans' own probabilities.
+DECODERS = ("mbr", "argmax", "span")
+
+
+class SpanParser(Parser):
+    """Words in, binary trees out: an encoder, biaffine span scores, and a distribution over trees.
+
+    Make one with `fit` or `load`.
+
+    Parameters
+    ----------
+    model : SpanModel
+        The network.
+    reader : TextReader
+        What it reads.
+    encoder : EncoderConfig
+        How its encoder was built.
+    options : SpanOptions
+        How it was trained.
+    result : TrainingResult, optional
+        How the training went.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> bank = Treebank.from_constituents([["it", "rains", "often"]] * 2, [[(0, 3), (1, 3)]] * 2)
+    >>> parser = SpanParser.fit(
+    ...     [bank, bank], folder=tempfile.mkdtemp() + "/run", held_out=0, device="cpu",
+    ...     encoder=EncoderConfig(size=16, words=8, characters=8), training=TrainingConfig(epochs=5),
+    ... )
+    >>> parser.parse([["it", "rains", "often"]])[0].constituents
+    [(0, 3), (1, 3)]
+    """
+
+    kind: ClassVar[str] = "span"
+
+    def __init__(
+        self,
+        model: SpanModel,
+        reader: TextReader,
+        encoder: EncoderConfig,
+        options: SpanOptions,
+        *,
+        result: TrainingResult | None = None,
+    ) -> None:
+        self.model, self.reader, self.encoder, self.options, self.result = model, reader, encoder, options, result
+
+    @classmethod
+    def fit(
+        cls,
+        teachers: Sequence[Treebank] | HitCounts,
+        *,
+        folder: str | os.PathLike[str],
+        sentences: Treebank | Sequence[Sequence[str]] | None = None,
+        weights: Sequence[Any] | None = None,
+        gold: Treebank | None = None,
+        tags: bool = False,
+        loss: str = "kl",
+        distribution: str = "crf",
+        temperature: float = 1.0,
+        student_weight: float = 0.5,
+        detach_visits: bool = False,
+        encoder: EncoderConfig | None = None,
+        size: int = 200,
+        training: TrainingConfig | None = None,
+        batch_tokens: int = 1500,
+        held_out: float = 0.05,
+        on_error: str = "raise",
+        device: str | torch.device = "auto",
+        resume: bool = False,
+        progress: Progress | None = None,
+        places: Places | None = None,
+    ) -> Self:
+        """Train a parser on the trees of several teachers.
+
+        Parameters
+        ----------
+        teachers : sequence of Treebank, or HitCounts
+            Over the same sentences. Not modified.
+        folder : str or os.PathLike
+            Of the run: options, metrics, checkpoints; see `parsers.training.train`.
+        sentences : Treebank or sequence of sequences of str, optional
+            The words; by default those of the teacher that tells the most words apart.
+        weights : sequence of numbers, optional
+            Of teachers; each counts 1 by default.
+        gold : Treebank, optional
+            Sentences with words and true trees, for choosing the weights instead of held-out averages.
+        tags : bool, default False
+            Read the tags of `sentences`, a Treebank, too; parsing then needs tagged text.
+        loss : str, default "kl"
+            One of `treeavg.distill.tree_losses.KINDS`.
+        distribution : str, default "crf"
+            ``crf``: a score a span, normalised over trees. ``split``: normalised at every split.
+        temperature : float, default 1.0
+            Divides the hit counts: below 1 the consensus comes closer to the average tree, above to all trees alike.
+        student_weight : float, default 0.5
+            Share of the student in ``js`` and ``tvd``.
+        detach_visits : bool, default False
+            Leave out the gradient through the student's visits.
+        encoder : EncoderConfig, optional
+            By default a BiLSTM over words and characters.
+        size : int, default 200
+            Width of the projections before the span scores.
+        training : TrainingConfig, optional
+            Epochs, learning rate, seed ...
+        batch_tokens : int, default 1500
+            Words of a batch, padding included.
+        held_out : float, default 0.05
+            Share of the sentences that are not trained on: the agreement with the average on them chooses the weights.
+            0 trains on all and looks at the agreement on these.
+        on_error : str, default "raise"
+            ``skip`` leaves out sentences that some teacher lacks.
+        device : str or torch.device, default "auto"
+            ``cpu``, ``cuda``, ``cuda:1`` ...; ``auto`` is CUDA where there is one.
+        resume : bool, default False
+            Continue the run in `folder`.
+        progress : Progress, optional
+            What is told how it goes.
+        places : Places, optional
+            How messages name the teachers.
+
+        Returns
+        -------
+        SpanParser
+            With the best weights of the run, on the CPU.
+
+        Raises
+        ------
+        AlignmentError
+            Teachers, or teachers and words, do not hold the same sentences.
+        ArgumentError
+            An option is unknown or out of range, or there are no words.
+
+        Notes
+        -----
+        The losses: specs of [ED4UCP] for the average, the tree losses of `treeavg.distill.tree_losses`.
+
+        Examples
+        --------
+        >>> SpanParser.fit(teachers, folder="run").save("student")  # doctest: +SKIP
+        """
+        options = SpanOptions(
+            loss=loss,
+            distribution=distribution,
+            temperature=float(temperature),
+            student_weight=float(student_weight),
+            detach_visits=detach_visits,
+            size=int(size),
+            batch_tokens=batch_tokens,
+            held_out=held_out,
+        )
+        training, encoder = training or TrainingConfig(), encoder or EncoderConfig()
+        data = TreeData.of(
+            teachers, sentences=sentences, weights=weights, tags=tags, on_error=on_error, places=places
+        )  # fmt: skip
+        judge = None if gold is None else (as_sentences(gold), tags_of(gold) if tags else None, gold)
+        task = SpanTask.new(data, options, encoder, training.seed, judge)
+        result = train(task, training, folder, device=device, resume=resume, progress=progress)
+        return cls(task.model.cpu(), task.reader, encoder, options, result=result)
+
+    def parse(
+        self,
+        sentences: Treebank | DependencyTreebank | Sequence[Sequence[str]],
+        *,
+        batch_tokens: int = 4096,
+        device: str | torch.device = "auto",
+        decode: str | None = None,
+    ) -> Treebank:
+        """Parse sentences.
+
+        Parameters
+        ----------
+        sentences : Treebank, DependencyTreebank or sequence of sequences of str
+            The words; trees are not looked at. Not modified.
+        batch_tokens : int, default 4096
+            How many words are parsed at once. The result does not depend on it, up to rounding.
+        device : str or torch.device, default "auto"
+            As for `parsers.base.resolve_device`.
+        decode : str, optional
+            ``mbr``: the tree with the most expected spans; ``argmax``: the most probable tree; ``span``: the highest
+            sum of the spans' own probabilities. By default ``span`` after training with that loss, else ``mbr``.
+
+        Returns
+        -------
+        Treebank
+            Binary trees over these words; an empty sentence stays, as a missing one.
+
+        Raises
+        ------
+        ArgumentError
+            The parser reads tags and the sentences have none; `decode` is unknown.
+
+        Examples
+        --------
+        >>> parser.parse([["it", "rains", "often"]])[0].constituents  # doctest: +SKIP
+        [(0, 3), (1, 3)]
+        """
+        chosen = decode if decode is not None else decode_of(self.options.loss)
+        if chosen not in DECODERS:
+            raise unknown("decode", chosen, DECODERS)
+        if chosen == "span" and self.options.distribution != "crf":
+            raise ArgumentError("decode: expected 'mbr' or 'argmax' for a parser of splits, got 'span'. Leave it out.")
+        words = as_sentences(sentences)
+        tags = tags_of(sentences) if self.reader.tags is not None else None
+        if tags is not None and [len(own) for own in tags] != [len(own) for own in words]:
+            raise AlignmentError("sentences: expected as many tags as words. Tag every word.")
+        model = self.model.to(resolve_device(device))
+        bank = parse(model, self.reader, words, tags, chosen, batch_tokens)
+        return bank.replace(tags=sentences.tags) if isinstance(sentences, Treebank) and tags is not None else bank
+
+    def _state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        document: dict[str, Any] = {
+            "config": {"encoder": self.encoder.to_json(), "options": vars(self.options)},
+            "text": self.reader.to_json(),
+        }
+        if self.model.encoder.backbone is not None:
+            document["backbone"] = pretrained.to_json(self.model.encoder.backbone, self.reader.tokenizer)
+        tensors = {name: part.detach().cpu().contiguous() for name, part in self.model.state_dict().items()}
+        return document, tensors
+
+    @classmethod
+    def _from_state(cls, document: dict[str, Any], tensors: dict[str, Tensor]) -> Self:
+        config = document["config"]
+        encoder, options = EncoderConfig(**config["encoder"]), SpanOptions(**config["options"])
+        backbone = document.get("backbone")
+        module, tokenizer = pretrained.from_json(backbone) if backbone is not None else (None, None)
+        reader = TextReader.from_json(document["text"], tokenizer)
+        model = SpanModel(build(encoder, reader, module), options.size, options.distribution)
+        load_weights(model, tensors, "weights")
+        return cls(model.eval(), reader, encoder, options)

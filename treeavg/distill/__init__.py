@@ -1,0 +1,1 @@
+"""Distillation: losses over trees and sequences as pure functions of tensors. Needs the extra ``torch``."""
