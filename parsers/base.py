@@ -87,6 +87,11 @@ class Parser(abc.ABC):
         Returns
         -------
         Treebank or DependencyTreebank
+
+        Examples
+        --------
+        >>> parser.parse([["the", "dog", "barks"]])  # doctest: +SKIP
+        <Treebank: 1 sentence, 3 tokens, 2 constituents>
         """
 
     @abc.abstractmethod

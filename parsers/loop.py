@@ -42,7 +42,7 @@ class Loop:
         self.device = processes.device
         self.model = task.model.to(self.device)
         self.state = State()
-        self.parameters = Parameters(self.model, task.parameter_groups(), config, fused=self.device.type == "cuda")
+        self.parameters = Parameters(self.model, task.parameter_groups(), config)
         self.average = (
             MovingAverage(self.parameters.names, self.parameters.all, config.ema_decay)
             if config.average == "ema"

@@ -13,6 +13,13 @@ from torch import Tensor
 class Mean:
     """A mean over items that is still growing.
 
+    Parameters
+    ----------
+    total : float, default 0.0
+        The sum so far.
+    items : float, default 0.0
+        Over how many items.
+
     Examples
     --------
     >>> mean = Mean()
@@ -65,6 +72,31 @@ class Mean:
 class State:
     """The place in a training; `from_json` of `dataclasses.asdict` is the same.
 
+    Parameters
+    ----------
+    epoch : int, default 1
+        The present one.
+    position : int, default 0
+        Steps done in it.
+    step : int, default 0
+        Steps done in all.
+    best_score : float, optional
+        None before the first evaluation.
+    best_epoch : int, default 0
+        Where it was reached.
+    waiting : int, default 0
+        Evaluations in a row without a better score.
+    averaged : int, default 0
+        Steps that the moving average has taken in.
+    finished : bool, default False
+        Whether nothing is left to do.
+    seconds : float, default 0.0
+        Spent, in all processes that worked at it one after another.
+    line, stretch : Mean
+        The loss since the last line of the metrics, and since the last evaluation.
+    history : list of dict
+        The evaluations.
+
     Examples
     --------
     >>> from dataclasses import asdict
@@ -108,7 +140,21 @@ class State:
 
 @dataclass(frozen=True)
 class StepRecord:
-    """What is known of a step once the device has computed it; the losses are sums, one a batch."""
+    """What is known of a step once the device has computed it.
+
+    Parameters
+    ----------
+    number, epoch : int
+        Which step, from 1, in which epoch.
+    batches : sequence
+        Its batches.
+    items : float
+        Their items in all.
+    losses : Tensor, shape (number of batches,)
+        Sums over each batch's items.
+    norm : Tensor, shape ()
+        Of the gradient of the mean, before clipping.
+    """
 
     number: int
     epoch: int

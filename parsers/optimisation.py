@@ -6,6 +6,7 @@ import hashlib
 import random
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -110,8 +111,8 @@ class Parameters:
         `GROUPS`; together, all parameters of `model` that are to be trained.
     config : TrainingConfig
         The options.
-    fused : bool
-        Whether to use AdamW's fused kernel.
+    fused : bool, default True
+        Use AdamW's fused kernel, where torch has one for the device: three times as fast on a processor.
 
     Raises
     ------
@@ -121,13 +122,18 @@ class Parameters:
     Examples
     --------
     >>> layer = nn.Linear(2, 1)
-    >>> parameters = Parameters(layer, {"new": layer.parameters()}, TrainingConfig(), fused=False)
+    >>> parameters = Parameters(layer, {"new": layer.parameters()}, TrainingConfig())
     >>> parameters.names
     ['weight', 'bias']
     """
 
     def __init__(
-        self, model: nn.Module, groups: Mapping[str, Iterable[nn.Parameter]], config: TrainingConfig, *, fused: bool
+        self,
+        model: nn.Module,
+        groups: Mapping[str, Iterable[nn.Parameter]],
+        config: TrainingConfig,
+        *,
+        fused: bool = True,
     ) -> None:
         names = {id(parameter): name for name, parameter in model.named_parameters()}
         parts: dict[tuple[str, bool], list[nn.Parameter]] = {}
@@ -139,14 +145,13 @@ class Parameters:
         ]
         self.all = [parameter for part in parts.values() for parameter in part]
         self.names = [names[id(parameter)] for parameter in self.all]
-        self.optimizer = torch.optim.AdamW(
+        self.optimizer = _adamw(
             [
                 {"params": part, "weight_decay": config.weight_decay if decays else 0.0}
                 for (_, decays), part in parts.items()
             ],
-            lr=config.learning_rate,
-            betas=config.betas,
-            **({"fused": True} if fused else {}),
+            config,
+            fused=fused,
         )
 
     def set_rate(self, factor: float) -> None:
@@ -211,6 +216,15 @@ class Parameters:
                 )
             state.setdefault(number[name], {})[key] = tensor
         self.optimizer.load_state_dict({"state": state, "param_groups": self.optimizer.state_dict()["param_groups"]})
+
+
+def _adamw(groups: list[dict[str, Any]], config: TrainingConfig, *, fused: bool) -> torch.optim.AdamW:
+    if fused:
+        try:
+            return torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=True)
+        except RuntimeError:
+            pass  # before torch 2.4, not on the CPU
+    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas)
 
 
 def _places(model: nn.Module, groups: Mapping[str, Iterable[nn.Parameter]], names: Mapping[int, str]) -> dict[int, str]:

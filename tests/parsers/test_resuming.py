@@ -152,7 +152,7 @@ def test_killed_again_and_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize("seed", range(10, 20))
 def test_killed_hundreds_of_times(tmp_path: Path, seed: int) -> None:
     found = kill(tmp_path, kills=seed, longest=0.12, slow_sync=0.002 * (seed % 3), epochs=6, evaluate_every=0.3)
-    assert found["kills"] >= 20
+    assert found["kills"] >= 8
 
 
 def test_a_finished_run(tmp_path: Path) -> None:

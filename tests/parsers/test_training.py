@@ -206,6 +206,22 @@ def test_a_step_by_hand(tmp_path: Path) -> None:
         assert torch.allclose(weights(task)[name], expected, atol=1e-5), name
 
 
+def test_without_a_fused_kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An older torch has none for the CPU: the plain one does the same."""
+    fused, plain = ToyTask(), ToyTask()
+    run(fused, tmp_path / "a", epochs=1)
+    real = torch.optim.AdamW
+
+    def adamw(*arguments: Any, fused: bool = False, **options: Any) -> Any:
+        if fused:
+            raise RuntimeError("`fused=True` requires all the params to be CUDA")
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(torch.optim, "AdamW", adamw)
+    run(plain, tmp_path / "b", epochs=1)
+    assert close(weights(fused), weights(plain))
+
+
 def test_no_clipping(tmp_path: Path) -> None:
     found = []
     for clip in (0.0, 1e9):
@@ -277,20 +293,20 @@ def test_frozen_parameters(tmp_path: Path) -> None:
 def test_groups_that_do_not_fit(groups: Callable[[Any], Any], message: str) -> None:
     model = ToyTask().model
     with says(ArgumentError, message):
-        Parameters(model, groups(model), TrainingConfig(), fused=False)
+        Parameters(model, groups(model), TrainingConfig())
 
 
 def test_nothing_to_train() -> None:
     model = ToyTask().model.requires_grad_(False)
     with says(ArgumentError, "parameter_groups: expected at least one parameter to train, got none. Unfreeze some."):
-        Parameters(model, {"new": model.parameters()}, TrainingConfig(), fused=False)
+        Parameters(model, {"new": model.parameters()}, TrainingConfig())
 
 
 def test_groups() -> None:
     """Biases and gains are not decayed; a shared parameter counts once; state goes by name."""
     task = ToyTask()
     groups = {"pretrained": [*task.model[0].parameters(), task.model[0].weight], "new": task.model[3:].parameters()}
-    parameters = Parameters(task.model, groups, TrainingConfig(weight_decay=0.5), fused=False)
+    parameters = Parameters(task.model, groups, TrainingConfig(weight_decay=0.5))
     parameters.set_rate(0.5)
     found = [
         (g["lr"], g["weight_decay"], [tuple(p.shape) for p in g["params"]]) for g in parameters.optimizer.param_groups
@@ -308,7 +324,7 @@ def test_groups() -> None:
     assert {name for name in state if name.startswith("4.weight/")} == {
         "4.weight/exp_avg", "4.weight/exp_avg_sq", "4.weight/step",
     }  # fmt: skip
-    again = Parameters(task.model, groups | {"new": list(task.model[3:].parameters())}, TrainingConfig(), fused=False)
+    again = Parameters(task.model, groups | {"new": list(task.model[3:].parameters())}, TrainingConfig())
     again.set_state(state)
     assert same(again.state(), state)
     with says(FormatError, "checkpoint: expected an optimizer of the model's parameters, got one of 'x', which is not"):
