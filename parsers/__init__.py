@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from parsers.base import load
-    from parsers.benepar import Benepar, BeneparStudent
+    from parsers.benepar import Benepar, BeneparSizes, BeneparStudent
     from parsers.dependency_parser import DependencyParser
     from parsers.nn.encoders import EncoderConfig
     from parsers.span_parser import SpanParser
-    from parsers.training_config import TrainingConfig
+    from parsers.training import TrainingConfig
 
 __all__ = [
     "Benepar",
+    "BeneparSizes",
     "BeneparStudent",
     "DependencyParser",
     "EncoderConfig",
@@ -28,11 +29,12 @@ __all__ = [
 
 _HOME_OF = {
     "Benepar": "benepar",
+    "BeneparSizes": "benepar",
     "BeneparStudent": "benepar",
     "DependencyParser": "dependency_parser",
     "EncoderConfig": "nn.encoders",
     "SpanParser": "span_parser",
-    "TrainingConfig": "training_config",
+    "TrainingConfig": "training",
     "load": "base",
 }
 

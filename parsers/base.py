@@ -8,31 +8,20 @@ import importlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
 
 from parsers.inputs import as_sentences, resolve_device
-from parsers.storage import (
-    canonical_json,
-    damaged,
-    file_digest,
-    no_folder,
-    read_json,
-    read_tensors,
-    write_json,
-    write_tensors,
-)
+from parsers.json_files import canonical_json, read_json, write_json
+from parsers.storage import damaged, file_digest, no_folder, read_tensors, write_tensors
 from treeavg.dependency import DependencyTreebank
 from treeavg.errors import ArgumentError, FileError, FormatError, quote
 from treeavg.treebank import Treebank
 from treeavg.version import __version__
 
-if TYPE_CHECKING:
-    from torch import nn
-
-__all__ = ["KINDS", "Parser", "as_sentences", "load", "load_weights", "quote_names", "resolve_device"]
+__all__ = ["KINDS", "Parser", "as_sentences", "load", "resolve_device"]
 
 #: Where the class of each kind of parser is; it is imported when a parser of that kind is loaded.
 KINDS: dict[str, str] = {
@@ -229,72 +218,6 @@ def load(folder: str | os.PathLike[str]) -> Parser:
     module, _, name = KINDS[kind].partition(":")
     parser_class: type[Parser] = getattr(importlib.import_module(module), name)
     return parser_class.load(path)
-
-
-def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
-    """Fill a module with a parser's weights, all of them.
-
-    Parameters
-    ----------
-    model : torch.nn.Module
-        Modified.
-    tensors : mapping from str to Tensor
-        Its state, by name.
-    where : str
-        What to name in messages.
-
-    Raises
-    ------
-    FormatError
-        Names or shapes are not the module's.
-
-    Examples
-    --------
-    >>> layer = torch.nn.Linear(1, 1)
-    >>> load_weights(layer, {"weight": torch.ones(1, 1)}, "student")
-    Traceback (most recent call last):
-    treeavg.errors.FormatError: student: expected weights for bias, got none. Restore the folder from a copy.
-    """
-    own = model.state_dict()
-    if missing := sorted(set(own) - set(tensors)):
-        raise FormatError(
-            f"{where}: expected weights for {quote_names(missing)}, got none. Restore the folder from a copy."
-        )
-    if extra := sorted(set(tensors) - set(own)):
-        raise FormatError(
-            f"{where}: expected no weights beyond the model's, got {quote_names(extra)}. "
-            "Restore the folder from a copy."
-        )
-    for name, tensor in own.items():
-        if tensor.shape != tensors[name].shape:
-            raise FormatError(
-                f"{where}: {name}: expected the shape {tuple(tensor.shape)}, got {tuple(tensors[name].shape)}. "
-                "Restore the folder from a copy."
-            )
-    model.load_state_dict(dict(tensors))
-
-
-def quote_names(names: Sequence[str], most: int = 4) -> str:
-    """Return names joined by commas, the rest as their number.
-
-    Parameters
-    ----------
-    names : sequence of str
-        At least one.
-    most : int, default 4
-        How many are written out.
-
-    Returns
-    -------
-    str
-
-    Examples
-    --------
-    >>> quote_names(["a", "b", "c"], most=2)
-    'a, b and 1 more'
-    """
-    rest = len(names) - most
-    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _checksum(document: Mapping[str, Any]) -> str:

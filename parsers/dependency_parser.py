@@ -11,13 +11,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from parsers.base import Parser, as_sentences, load_weights, resolve_device
+from parsers.base import Parser, as_sentences, resolve_device
 from parsers.dependency_task import DECODERS, DependencyOptions, DependencyTask, parse, require_short
 from parsers.nn import pretrained
 from parsers.nn.arcs import ArcScores
 from parsers.nn.encoders import EncoderConfig, build
 from parsers.nn.text import TextReader
 from parsers.training import Progress, TrainingConfig, TrainingResult, train
+from parsers.weights import load_weights
 from treeavg.alignment import Places
 from treeavg.dependency import DependencyTreebank
 from treeavg.distill.dependency_losses import TeacherHeads

@@ -9,14 +9,15 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor
 
-from parsers.base import Parser, as_sentences, load_weights, resolve_device
+from parsers.base import Parser, as_sentences, resolve_device
 from parsers.nn import pretrained
 from parsers.nn.encoders import EncoderConfig, build
 from parsers.nn.text import TextReader
 from parsers.span_model import SpanModel
-from parsers.span_task import SpanOptions, SpanTask, decode_of, parse
+from parsers.span_task import SpanOptions, SpanTask, decode_of, expected_hits, parse
 from parsers.training import Progress, TrainingConfig, TrainingResult, train
 from parsers.tree_data import TreeData, tags_of
+from parsers.weights import load_weights
 from treeavg.alignment import Places
 from treeavg.averaging.hits import HitCounts
 from treeavg.dependency import DependencyTreebank
@@ -53,7 +54,7 @@ class SpanParser(Parser):
     ...     [bank, bank], folder=tempfile.mkdtemp() + "/run", held_out=0, device="cpu",
     ...     encoder=EncoderConfig(size=16, words=8, characters=8), training=TrainingConfig(epochs=5),
     ... )
-    >>> parser.parse([["it", "rains", "often"]])[0].constituents
+    >>> parser.parse([["it", "rains", "often"]])[0].spans
     [(0, 3), (1, 3)]
     """
 
@@ -217,7 +218,7 @@ class SpanParser(Parser):
 
         Examples
         --------
-        >>> parser.parse([["it", "rains", "often"]])[0].constituents  # doctest: +SKIP
+        >>> parser.parse([["it", "rains", "often"]])[0].spans  # doctest: +SKIP
         [(0, 3), (1, 3)]
         """
         chosen = decode if decode is not None else decode_of(self.options.loss)
@@ -232,6 +233,51 @@ class SpanParser(Parser):
         model = self.model.to(resolve_device(device))
         bank = parse(model, self.reader, words, tags, chosen, batch_tokens)
         return bank.replace(tags=sentences.tags) if isinstance(sentences, Treebank) and tags is not None else bank
+
+    def hit_counts(
+        self,
+        sentences: Treebank | DependencyTreebank | Sequence[Sequence[str]],
+        *,
+        weight: float = 1.0,
+        least: float = 0.03,
+        batch_tokens: int = 4096,
+        device: str | torch.device = "auto",
+    ) -> HitCounts:
+        """Return how probable each span is, as hit counts that another student can be trained on.
+
+        Parameters
+        ----------
+        sentences : Treebank, DependencyTreebank or sequence of sequences of str
+            The words. Not modified.
+        weight : float, default 1.0
+            The hit count of a span that is sure; as many as the teachers where their hit counts are put beside these.
+        least : float, default 0.03
+            Less probable spans are left out.
+        batch_tokens, device
+            As for `parse`.
+
+        Returns
+        -------
+        HitCounts
+            In units of 1/10,000.
+
+        Raises
+        ------
+        ArgumentError
+            `weight` is not above 0, or `least` not from 0 to 1; the sentences have no tags, which the parser reads.
+
+        Examples
+        --------
+        >>> parser.hit_counts([["it", "rains", "often"]])[0]  # doctest: +SKIP
+        {(1, 3): 0.93, (0, 2): 0.07}
+        """
+        if not 0 < weight < float("inf"):
+            raise ArgumentError(f"weight: expected a number above 0, got {weight!r}. Pass the number of teachers.")
+        if not 0 <= least <= 1:
+            raise ArgumentError(f"least: expected 0 to 1, got {least!r}. Try 0.03.")
+        words, tags = as_sentences(sentences), tags_of(sentences) if self.reader.tags is not None else None
+        model = self.model.to(resolve_device(device))
+        return expected_hits(model, self.reader, words, tags, weight, least, batch_tokens)
 
     def _state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         document: dict[str, Any] = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -18,11 +19,12 @@ from parsers.nn.text import TextReader
 from parsers.span_model import SpanModel
 from parsers.training import seed_for
 from parsers.tree_data import TreeData, bank_of
+from treeavg.averaging.hits import HitCounts
 from treeavg.distill.split_model import SplitModel
 from treeavg.distill.tree_losses import KINDS, tree_loss
 from treeavg.errors import ArgumentError, unknown
 from treeavg.metrics.scoring import score
-from treeavg.strings import StringColumn
+from treeavg.strings import StringColumn, offsets_of
 from treeavg.treebank import Treebank
 
 #: The split model keeps a number for every span and split of a batch; batches of more are divided.
@@ -244,6 +246,40 @@ def parse(
         Treebank.concatenate(parts)[np.argsort(order, kind="stable")] if parts else Treebank.from_constituents([], [])
     )
     return bank.replace(tokens=StringColumn.of(word for own in words for word in own))
+
+
+def expected_hits(
+    model: SpanModel,
+    reader: TextReader,
+    words: list[list[str]],
+    tags: list[list[str]] | None,
+    weight: float,
+    least: float,
+    batch_tokens: int,
+) -> HitCounts:
+    """Return the probabilities of spans, times a weight, as hit counts; see `SpanParser.hit_counts`."""
+    lengths = np.array([len(own) for own in words], np.int32)
+    found: list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]] = [_NO_HITS] * len(words)
+    for batch, student in _students(model, reader, words, tags, batch_tokens):
+        visits = student.visits.double().cpu().numpy()
+        for row, index in enumerate(batch.tolist()):
+            n = int(lengths[index])
+            chart = np.triu(visits[row, : n + 1, : n + 1], 2)
+            chart[0, n] = 0  # the whole sentence is no hit
+            starts, ends = np.nonzero(chart >= least)
+            found[index] = starts, ends, np.rint(np.minimum(chart[starts, ends], 1) * (weight / float(_HIT_UNIT)))
+    columns = [np.concatenate([np.empty(0, np.int64), *parts]) for parts in zip(*found, strict=True)] or [*_NO_HITS]
+    starts, ends, counts = columns
+    offsets = offsets_of(np.array([len(part[0]) for part in found], np.int64))
+    return HitCounts(
+        lengths, offsets, starts.astype(np.int32), ends.astype(np.int32), counts.astype(np.int64),
+        _HIT_UNIT, round(weight / _HIT_UNIT),
+    )  # fmt: skip
+
+
+_NO_HITS = (np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int64))
+#: Expected hits are counted in this unit.
+_HIT_UNIT = Fraction(1, 10_000)
 
 
 def _students(

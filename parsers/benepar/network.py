@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
-from parsers.base import quote_names
+from parsers.weights import quote_names
 from treeavg.errors import ArgumentError, FormatError
 
 if TYPE_CHECKING:

@@ -19,11 +19,8 @@ from parsers.benepar.sizes import CHARACTERS, BeneparSizes
 from parsers.benepar.task import BeneparTask, Lesson
 from parsers.benepar.trees import chains_of, check_continuous, label_numbers
 from parsers.nn.pretrained import load_backbone, load_tokenizer
-from parsers.optimisation import kept_random_state, seed_for, set_seeds
-from parsers.progress import Progress
-from parsers.task import TrainingResult
-from parsers.training import train
-from parsers.training_config import TrainingConfig
+from parsers.training import Progress, TrainingConfig, TrainingResult, seed_for, train
+from parsers.training.seeds import kept_random_state, set_seeds
 from treeavg.errors import ArgumentError, quote
 from treeavg.treebank import Treebank
 

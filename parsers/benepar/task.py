@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from parsers.benepar.parser import quiet
 from parsers.benepar.trees import Chain, chains_of, chart_of
 from parsers.nn.batches import token_batches
-from parsers.optimisation import seed_for
+from parsers.training import seed_for
 from treeavg.metrics import score
 from treeavg.treebank import Treebank
 
@@ -50,7 +50,7 @@ class Lesson:
 
 
 class BeneparTask:
-    """A `parsers.task.Task`: benepar's margin loss on averaged trees, judged by agreement with held-out ones.
+    """A `parsers.training.task.Task`: benepar's margin loss on averaged trees, judged by agreement with held-out ones.
 
     Parameters
     ----------

@@ -101,6 +101,11 @@ class EncoderConfig:
         Returns
         -------
         dict
+
+        Examples
+        --------
+        >>> EncoderConfig(size=16).to_json()["size"]
+        16
         """
         return asdict(self)
 

@@ -19,8 +19,9 @@ from torch import Tensor, nn
 
 import treeavg
 from parsers import base
-from parsers.base import Parser, as_sentences, load, load_weights, quote_names, resolve_device
+from parsers.base import Parser, as_sentences, load, resolve_device
 from parsers.storage import DamagedFileError
+from parsers.weights import load_weights, quote_names
 from treeavg import DependencyTreebank, Treebank
 from treeavg.errors import ArgumentError, FileError, FormatError
 

@@ -18,17 +18,9 @@ from conftest import ROOT
 from messages import says
 from safetensors.torch import load_file, save_file
 
-from parsers.checkpoint import Checkpoints
-from parsers.storage import (
-    DTYPES,
-    DamagedFileError,
-    canonical_json,
-    file_digest,
-    read_json,
-    read_tensors,
-    write_json,
-    write_tensors,
-)
+from parsers.json_files import canonical_json, read_json, write_json
+from parsers.storage import DTYPES, DamagedFileError, file_digest, read_tensors, write_tensors
+from parsers.training.checkpoint import Checkpoints
 from treeavg.errors import ArgumentError, FileError, FormatError
 
 
@@ -307,7 +299,7 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
 LIMITED = """
 import os, sys, torch
 from pathlib import Path
-from parsers.checkpoint import Checkpoints
+from parsers.training.checkpoint import Checkpoints
 checkpoints = Checkpoints(Path(sys.argv[1]))
 checkpoints.write(1, {"x": torch.zeros(1000)}, {})
 try:

@@ -12,8 +12,8 @@ import torch
 from messages import says
 from toy_task import Quiet, ToyTask, digest, run_script, timeless
 
-import parsers.loop
-import parsers.processes
+import parsers.training.processes
+import parsers.training.reports
 from parsers.training import TrainingConfig, is_first_process, train
 from treeavg.errors import ArgumentError
 
@@ -22,7 +22,7 @@ CONFIG = {"epochs": 2, "accumulate": 2, "average": "ema", "log_steps": 2, "check
 
 @pytest.fixture(autouse=True)
 def _one_thread_no_plots(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(parsers.loop, "draw_metrics", lambda records, path: False)
+    monkeypatch.setattr(parsers.training.reports, "draw_metrics", lambda records, path: False)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -73,12 +73,12 @@ def test_a_run_may_change_its_number_of_processes(tmp_path: Path) -> None:
 
 
 def test_batches_that_cannot_be_shared_evenly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Two(parsers.processes.Processes):
+    class Two(parsers.training.processes.Processes):
         def __init__(self, device: Any) -> None:
             super().__init__("cpu")
             self.count = 2
 
-    monkeypatch.setattr("parsers.training.Processes", Two)
+    monkeypatch.setattr("parsers.training.entry.Processes", Two)
     with says(
         ArgumentError,
         "accumulate: expected a multiple of the number of processes, 2, which share a step's batches, got 3. Pass "
@@ -94,7 +94,7 @@ def test_several_processes_need_accelerate(monkeypatch: pytest.MonkeyPatch) -> N
     with says(
         ArgumentError, "accelerate: expected the package, as there are several processes, got none. Install treeavg"
     ):
-        parsers.processes.Processes("cpu")
+        parsers.training.processes.Processes("cpu")
 
 
 def test_who_is_first(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,8 +14,9 @@ import torch
 from messages import says
 from toy_task import Quiet, ToyTask, digest, run_script, same, timeless, weights
 
-import parsers.loop
-from parsers.storage import DamagedFileError, write_json
+import parsers.training.reports
+from parsers.json_files import write_json
+from parsers.storage import DamagedFileError
 from parsers.training import TrainingConfig, TrainingResult, train
 from treeavg.errors import ArgumentError, FileError, FormatError
 
@@ -24,7 +25,7 @@ Train = Callable[..., TrainingResult]
 
 @pytest.fixture(autouse=True)
 def _no_plots(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parsers.loop, "draw_metrics", lambda records, path: False)
+    monkeypatch.setattr(parsers.training.reports, "draw_metrics", lambda records, path: False)
 
 
 @pytest.fixture(autouse=True)

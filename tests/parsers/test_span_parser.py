@@ -252,3 +252,27 @@ def test_encoder_config_is_part_of_the_run(tmp_path: Path) -> None:
     ):
         with pytest.raises(ArgumentError, match=rf"{name}.* before, .* now"):
             fit(tmp_path / "run", resume=True, training=short, **options)  # type: ignore[arg-type]
+
+
+def test_expected_hits(tmp_path: Path) -> None:
+    """Probabilities of spans as hit counts: a student's student agrees with it."""
+    parser = fit(tmp_path / "run")
+    words = [*WORDS[:20], [], ["the"], ["the", "dog"]]
+    hits = parser.hit_counts(words, weight=3)
+    assert hits.lengths.tolist() == [len(own) for own in words]
+    assert hits.weight == 3
+    batch = parser.reader.batch([WORDS[0]])
+    with torch.no_grad():
+        visits = parser.model.student(parser.model(batch), batch.lengths).visits[0]
+    n = len(WORDS[0])
+    for (start, end), count in hits[0].items():
+        assert count == pytest.approx(3 * float(visits[start, end]), abs=1e-4)
+    kept = sum(float(visits[start, end]) for start in range(n) for end in range(start + 2, n + 1) if end - start < n)
+    assert sum(hits[0].values()) == pytest.approx(3 * kept, abs=0.3)
+    second = fit(tmp_path / "second", parser.hit_counts(WORDS, weight=3), sentences=WORDS)
+    new = sentences(30, seed=9)
+    assert score(parser.parse(new), second.parse(new)).value > 90
+    with pytest.raises(ArgumentError, match=r"^weight: expected a number above 0, got 0\."):
+        parser.hit_counts(words, weight=0)
+    with pytest.raises(ArgumentError, match=r"^least: expected 0 to 1, got 2\."):
+        parser.hit_counts(words, least=2)

@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parsers.nn.batches import token_batches
-from parsers.nn.text import BEGIN, END, UNKNOWN, TextReader, Vocabulary
+from parsers.nn.text import TextReader
+from parsers.nn.vocabulary import BEGIN, END, UNKNOWN, Vocabulary
 from treeavg.dependency import DependencyTreebank
 from treeavg.errors import ArgumentError, FormatError
 from treeavg.formats.text import SentenceReader, read_sentences

@@ -20,17 +20,18 @@ from messages import says
 from torch import Tensor, nn
 from toy_task import Quiet, ToyTask, same, timeless, weights
 
-import parsers.loop
-from parsers.optimisation import MovingAverage, Parameters, seed_for
-from parsers.plots import draw_metrics
-from parsers.progress import EvaluationReport, StepReport, TerminalProgress, duration
-from parsers.training import NonFiniteError, TrainingConfig, TrainingResult, train
+import parsers.training.loop
+import parsers.training.reports
+from parsers.training import NonFiniteError, TrainingConfig, TrainingResult, seed_for, train
+from parsers.training.optimisation import MovingAverage, Parameters
+from parsers.training.plots import draw_metrics
+from parsers.training.progress import EvaluationReport, StepReport, TerminalProgress, duration
 from treeavg.errors import ArgumentError, FileError, FormatError
 
 
 @pytest.fixture(autouse=True)
 def _no_plots(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parsers.loop, "draw_metrics", lambda records, path: False)
+    monkeypatch.setattr(parsers.training.reports, "draw_metrics", lambda records, path: False)
 
 
 @pytest.fixture(autouse=True)
@@ -473,13 +474,13 @@ def test_evaluating_often_does_not_change_the_training(tmp_path: Path) -> None:
 
 def test_checkpoints_by_the_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[int] = []
-    real = parsers.loop.Loop._write_checkpoint
+    real = parsers.training.loop.Loop._write_checkpoint
 
-    def write(loop: parsers.loop.Loop) -> None:
+    def write(loop: parsers.training.loop.Loop) -> None:
         written.append(loop.state.step)
         real(loop)
 
-    monkeypatch.setattr(parsers.loop.Loop, "_write_checkpoint", write)
+    monkeypatch.setattr(parsers.training.loop.Loop, "_write_checkpoint", write)
     run(ToyTask(), tmp_path / "a", epochs=2, checkpoint_minutes=1e-9)
     assert written == [*range(1, 24), 24]
     written.clear()
@@ -531,13 +532,13 @@ def test_a_loss_that_is_not_a_number(tmp_path: Path) -> None:
 @pytest.fixture
 def _delayed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look at a step's numbers a step later, as on CUDA."""
-    real = parsers.loop.Loop.__init__
+    real = parsers.training.loop.Loop.__init__
 
-    def begin(loop: parsers.loop.Loop, *arguments: Any) -> None:
+    def begin(loop: parsers.training.loop.Loop, *arguments: Any) -> None:
         real(loop, *arguments)
         loop.delayed = True
 
-    monkeypatch.setattr(parsers.loop.Loop, "__init__", begin)
+    monkeypatch.setattr(parsers.training.loop.Loop, "__init__", begin)
 
 
 @pytest.mark.usefixtures("_delayed")
@@ -742,14 +743,14 @@ def test_the_picture(tmp_path: Path) -> None:
 def test_the_picture_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """At the end, and now and then before; without matplotlib, silently none."""
     drawn: list[int] = []
-    monkeypatch.setattr(parsers.loop, "draw_metrics", lambda records, path: drawn.append(len(records)))
+    monkeypatch.setattr(parsers.training.reports, "draw_metrics", lambda records, path: drawn.append(len(records)))
     run(ToyTask(), tmp_path / "a", epochs=3)
     assert drawn == [4]  # a line of training, three evaluations
     drawn.clear()
-    monkeypatch.setattr(parsers.loop, "SECONDS_BETWEEN_PLOTS", -1.0)
+    monkeypatch.setattr(parsers.training.reports, "SECONDS_BETWEEN_PLOTS", -1.0)
     run(ToyTask(), tmp_path / "b", epochs=3)
     assert drawn == [1, 3, 4, 4]
-    monkeypatch.setattr(parsers.loop, "draw_metrics", draw_metrics)
+    monkeypatch.setattr(parsers.training.reports, "draw_metrics", draw_metrics)
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     run(ToyTask(), tmp_path / "c", epochs=1)
     assert not (tmp_path / "c" / "metrics.png").exists()
@@ -761,7 +762,7 @@ def test_a_picture_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Mo
     def fail(records: Any, path: Path) -> bool:
         raise FileError(f"{path}: expected a file to write, got: {os.strerror(errno.ENOSPC)}. Free space.")
 
-    monkeypatch.setattr(parsers.loop, "draw_metrics", fail)
+    monkeypatch.setattr(parsers.training.reports, "draw_metrics", fail)
     progress = Quiet()
     result = run(ToyTask(), tmp_path, progress, epochs=1)
     assert result.steps == 12

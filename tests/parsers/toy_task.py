@@ -21,9 +21,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-import parsers.loop
-from parsers.optimisation import seed_for
-from parsers.training import EvaluationReport, StepReport, TrainingConfig, is_first_process, train
+import parsers.training.reports
+from parsers.training import EvaluationReport, StepReport, TrainingConfig, is_first_process, seed_for, train
 
 SIZE = 6
 
@@ -188,7 +187,7 @@ def main(arguments: Sequence[str]) -> None:
     """Train as the JSON in the first argument says; print what came of it."""
     options = json.loads(arguments[0])
     torch.set_num_threads(1)
-    parsers.loop.draw_metrics = lambda records, path: False  # type: ignore[assignment]  # importing matplotlib takes 1 s
+    parsers.training.reports.draw_metrics = lambda records, path: False  # type: ignore[assignment]  # importing matplotlib takes 1 s
     if pause := options.get("slow_sync"):
         sync = os.fsync
 

@@ -114,6 +114,11 @@ class SpanCRF:
         -------
         Tensor
             A chart (B, N + 1, N + 1), in the type of the computation.
+
+        Examples
+        --------
+        >>> SpanCRF(torch.full((1, 4, 4), 7.0), torch.tensor([3])).centre().sum().item()
+        0.0
         """
         if self.backend == "compiled":
             return self._keep("centre", lambda: (compiled.centred(self.potentials, self.lengths),))[0]
@@ -126,6 +131,12 @@ class SpanCRF:
         -------
         tuple of Tensor
             Shapes (B,) and (B, N + 1, N + 1).
+
+        Examples
+        --------
+        >>> log_partition, visits = SpanCRF(torch.zeros(1, 4, 4), torch.tensor([3])).exact_moments()
+        >>> log_partition.exp().round().tolist(), visits[0, 0, 2].item()  # two trees
+        ([2.0], 0.5)
         """
         compute = compiled.moments if self.backend == "compiled" else steps.moments
         log_partition, visits = self._keep("moments", lambda: compute(self.centre(), self.lengths))
@@ -173,6 +184,11 @@ class SpanCRF:
         -------
         list of Tensor
             As `split_laws`.
+
+        Examples
+        --------
+        >>> SpanCRF(torch.zeros(1, 4, 4), torch.tensor([3])).exact_laws()[1].exp().tolist()
+        [[[0.5, 0.5]]]
         """
         key = torch.is_grad_enabled()
         if key not in self._laws:
@@ -218,6 +234,12 @@ class SpanCRF:
         -------
         Tensor
             Shape (..., B), in the type of the computation.
+
+        Examples
+        --------
+        >>> crf = SpanCRF(torch.zeros(1, 4, 4), torch.tensor([3]))
+        >>> crf.exact_log_prob(torch.tensor([[[0, 3], [1, 3]]])).exp().round(decimals=9).tolist()
+        [0.5]
         """
         flat = self.centre().flatten(1)
         index = trees[..., 0] * (self.longest + 1) + trees[..., 1]
@@ -231,6 +253,11 @@ class SpanCRF:
         -------
         list of Tensor
             For widths w = 1 to N, shape (B, N - w + 1).
+
+        Examples
+        --------
+        >>> [visits.tolist() for visits in SpanCRF(torch.zeros(1, 4, 4), torch.tensor([3])).visits_by_width()]
+        [[[1.0, 1.0, 1.0]], [[0.5, 0.5]], [[1.0]]]
         """
         return by_width(self.exact_moments()[1])
 

@@ -100,6 +100,11 @@ class SplitModel:
         -------
         list of Tensor
             As `split_laws`.
+
+        Examples
+        --------
+        >>> SplitModel([torch.zeros(1, 1, 1)], torch.tensor([2])).exact_laws()
+        [tensor([[[0.]]])]
         """
         return self._laws
 
@@ -110,6 +115,11 @@ class SplitModel:
         -------
         list of Tensor
             For widths w = 1 to N, shape (B, N - w + 1).
+
+        Examples
+        --------
+        >>> SplitModel([torch.zeros(1, 1, 1)], torch.tensor([2])).visits_by_width()
+        [tensor([[1., 1.]]), tensor([[1.]])]
         """
         key = torch.is_grad_enabled()
         if key not in self._kept:
@@ -165,6 +175,11 @@ class SplitModel:
         -------
         Tensor
             Shape (..., B).
+
+        Examples
+        --------
+        >>> SplitModel([torch.zeros(1, 1, 1)], torch.tensor([2])).exact_log_prob(torch.tensor([[[0, 2]]]))
+        tensor([0.])
         """
         return split_laws.log_prob(self._laws, trees, self.reference)
 

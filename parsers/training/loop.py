@@ -12,20 +12,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from parsers.base import load_weights
-from parsers.loop_state import State, StepRecord
-from parsers.optimisation import MovingAverage, Parameters, seed_for, set_seeds
-from parsers.plots import draw_metrics
-from parsers.processes import Processes
-from parsers.progress import EvaluationReport, Progress, StepReport
-from parsers.runs import FREE, PLOT, RunFolder, session
-from parsers.storage import canonical_json
-from parsers.task import NonFiniteError, Task, TrainingResult
-from parsers.training_config import TrainingConfig
-from treeavg.errors import ArgumentError, FileError, FormatError, quote
-
-#: The picture is drawn at most every so many seconds, and at the end.
-SECONDS_BETWEEN_PLOTS = 60.0
+from parsers.json_files import canonical_json
+from parsers.training.config import TrainingConfig
+from parsers.training.loop_state import State, StepRecord
+from parsers.training.optimisation import MovingAverage, Parameters
+from parsers.training.processes import Processes
+from parsers.training.progress import Progress
+from parsers.training.reports import Reporter
+from parsers.training.runs import FREE, RunFolder, session
+from parsers.training.seeds import seed_for, set_seeds
+from parsers.training.task import NonFiniteError, Task, TrainingResult
+from parsers.weights import load_weights
+from treeavg.errors import ArgumentError, FormatError, quote
 
 
 class Loop:
@@ -38,7 +36,7 @@ class Loop:
         self.config = config
         self.processes = processes
         self.run_folder = run
-        self.progress = progress
+        self.reporter = Reporter(config, run, progress)
         self.device = processes.device
         self.model = task.model.to(self.device)
         self.state = State()
@@ -52,12 +50,7 @@ class Loop:
         self.pending: StepRecord | None = None
         #: On CUDA a step's numbers are looked at a step later, so that the card never waits for the processor.
         self.delayed = self.device.type == "cuda"
-        self.began = self.last_checkpoint = time.monotonic()
-        self.last_plot = self.began
-        self.seconds_before = 0.0
-        self.share_before = 0.0
-        self.items_here = 0.0
-        self.seconds_training = 0.0
+        self.last_checkpoint = time.monotonic()
         mixed = config.precision == "bfloat16" or (
             config.precision == "auto" and self.device.type == "cuda" and torch.cuda.is_bf16_supported()
         )
@@ -70,9 +63,8 @@ class Loop:
         self.identity = canonical_json({**identity, "config": _bound(identity["config"])})
         if self.run_folder is not None:
             here = session(self.device, self.processes.count)
-            self.run_folder.open(
-                identity["config"], identity["task"], resume=resume, session=here, note=self.progress.note
-            )
+            note = self.reporter.progress.note
+            self.run_folder.open(identity["config"], identity["task"], resume=resume, session=here, note=note)
         self._restore(resume)
         if self.config.compile:
             self.model.compile()
@@ -97,10 +89,9 @@ class Loop:
             if not len(batches):
                 raise ArgumentError("epoch: expected at least one batch, got none. Pass some sentences.")
             steps = -(-len(batches) // self.config.accumulate)
-            if not started and self.processes.first:
+            if not started:
                 started = True
-                self.share_before = self._share(steps)
-                self.progress.start(steps * self.config.epochs, self.state.step)
+                self.reporter.start(steps, self.state)
             while self.state.position < steps and not self.state.finished:
                 self._step(batches, steps)
                 self._after_step(steps)
@@ -108,19 +99,12 @@ class Loop:
                 self.state.epoch += 1
                 self.state.position = 0
 
-    def _share(self, steps: int, position: float | None = None) -> float:
-        """Return how much of the training is done, 0 to 1."""
-        return self._epochs_done(steps, position) / self.config.epochs
-
-    def _epochs_done(self, steps: int, position: float | None = None) -> float:
-        return self.state.epoch - 1 + (self.state.position if position is None else position) / steps
-
     # ------------------------------------------------------------------ a step
 
     def _step(self, batches: Sequence[Any], steps: int) -> None:
         begun = time.monotonic()
         state, count = self.state, self.config.accumulate
-        self.parameters.set_rate(self.config.rate(self._share(steps, state.position + 0.5)))
+        self.parameters.set_rate(self.config.rate(state.share(steps, self.config.epochs, ahead=0.5)))
         first = state.position * count
         part = batches[first : first + count]
         items = [float(self.task.items(batch)) for batch in part]
@@ -144,8 +128,7 @@ class Loop:
                 self.average.update()
         state.position += 1
         state.step += 1
-        self.items_here += total
-        self.seconds_training += time.monotonic() - begun
+        self.reporter.count(total, time.monotonic() - begun)
 
     def _settle_later(self, step: StepRecord) -> None:
         """Look at a step's numbers, or at those of the step before."""
@@ -181,19 +164,19 @@ class Loop:
 
     def _after_step(self, steps: int) -> None:
         state, config = self.state, self.config
-        done, before = self._epochs_done(steps), self._epochs_done(steps, state.position - 1)
+        done, before = state.epochs_done(steps), state.epochs_done(steps, ahead=-1)
         last = state.epoch == config.epochs and state.position == steps
         every = config.evaluate_every
         evaluates = last or math.floor(done / every + 1e-9) > math.floor(before / every + 1e-9)
         logs = state.step % config.log_steps == 0
         if evaluates or logs:
             self._settle_pending()
-        state.seconds = self.seconds_before + time.monotonic() - self.began
-        self._report_step(steps)
+        state.seconds = self.reporter.seconds
+        self.reporter.step(state, steps)
         if logs:
-            self._log({"kind": "train", "loss": state.line.take()}, done)
+            self.reporter.line({"kind": "train", "loss": state.line.take()}, state, steps)
         if evaluates:
-            self._evaluate(done)
+            self._evaluate(steps)
             state.finished = last or 0 < config.patience <= state.waiting
         if not state.finished and (evaluates or self._checkpoint_is_due()):
             self._settle_pending()
@@ -205,42 +188,7 @@ class Loop:
             return True
         return 0 < config.checkpoint_minutes * 60 <= time.monotonic() - self.last_checkpoint
 
-    def _rate_of_items(self) -> float:
-        return self.items_here / max(self.seconds_training, 1e-9)
-
-    def _report_step(self, steps: int) -> None:
-        if self.run_folder is None:
-            return
-        state, share = self.state, self._share(steps)
-        here, gained = state.seconds - self.seconds_before, share - self.share_before
-        self.progress.step(
-            StepReport(
-                epoch=state.epoch,
-                step=state.step,
-                share=share,
-                loss=state.stretch.value,
-                learning_rate=self.config.learning_rate * self.config.rate(share),
-                items_per_second=self._rate_of_items(),
-                seconds=state.seconds,
-                seconds_left=here / gained * (1.0 - share) if gained > 0 else None,
-            )
-        )
-
-    def _log(self, record: dict[str, Any], done: float) -> dict[str, Any]:
-        line = {
-            **record,
-            "done": done,
-            "epoch": self.state.epoch,
-            "step": self.state.step,
-            "learning_rate": self.config.learning_rate * self.config.rate(done / self.config.epochs),
-            "items_per_second": round(self._rate_of_items(), 1),
-            "seconds": round(self.state.seconds, 3),
-        }
-        if self.run_folder is not None:
-            self.run_folder.metrics.append(line)
-        return line
-
-    def _evaluate(self, done: float) -> None:
+    def _evaluate(self, steps: int) -> None:
         state = self.state
         averaged = self.average.in_force() if self.average is not None else nullcontext()
         self.model.eval()
@@ -252,17 +200,11 @@ class Loop:
                 state.best_score, state.best_epoch = scores["score"], state.epoch
         self.model.train()
         state.waiting = 0 if improved else state.waiting + 1
-        state.seconds = self.seconds_before + time.monotonic() - self.began
+        state.seconds = self.reporter.seconds
         loss = state.stretch.take()
         line = {"kind": "evaluation", "loss": loss, "scores": scores, "improved": improved}
-        state.history.append(self._log(line, done))
-        if self.run_folder is not None:
-            assert state.best_score is not None
-            self.progress.epoch(
-                EvaluationReport(state.epoch, state.step, loss, scores, improved, state.best_score, state.seconds)
-            )
-            if time.monotonic() - self.last_plot > SECONDS_BETWEEN_PLOTS:
-                self._plot()
+        state.history.append(self.reporter.line(line, state, steps))
+        self.reporter.evaluation(state, loss, scores, improved)
 
     def _scores(self) -> dict[str, float]:
         """Evaluate in the first process; all get its scores."""
@@ -276,15 +218,6 @@ class Loop:
                     f"evaluate: expected finite numbers, 'score' among them, got {quote(scores)}. Mend the task."
                 )
         return dict(self.processes.copy_document(scores))
-
-    def _plot(self) -> None:
-        if self.run_folder is None:
-            return
-        try:
-            draw_metrics(self.run_folder.metrics.read(), self.run_folder.path / PLOT)
-        except FileError as error:
-            self.progress.note(str(error))  # a picture is not worth a run
-        self.last_plot = time.monotonic()
 
     # ------------------------------------------------------------------ checkpoints
 
@@ -303,14 +236,14 @@ class Loop:
         self.run_folder.checkpoints.write(self.state.step, tensors, document)
 
     def _finish(self) -> None:
-        self._plot()
+        self.reporter.draw()
         self.state.finished = True
         self._write_checkpoint()
 
     def _restore(self, resume: bool) -> None:
         found = None
         if self.run_folder is not None and resume:
-            found = self.run_folder.checkpoints.read_latest(self.progress.note)
+            found = self.run_folder.checkpoints.read_latest(self.reporter.progress.note)
             self._check_checkpoint(found)
         document = self.processes.copy_document(found[1] if found is not None else {})
         if not document:
@@ -318,7 +251,7 @@ class Loop:
             return
         tensors = self.processes.copy_named(found[0] if found is not None else {})
         self.state = State.from_json(document["state"])
-        self.seconds_before = self.state.seconds
+        self.reporter.resume(self.state)
         self.best = _with_prefix(tensors, "best/")
         if not self.state.finished:
             load_weights(self.model, _with_prefix(tensors, "model/"), "checkpoint")
@@ -327,19 +260,19 @@ class Loop:
                 self.average.restore(_with_prefix(tensors, "average/"), self.state.averaged)
 
     def _check_checkpoint(self, found: tuple[dict[str, Tensor], dict[str, Any]] | None) -> None:
-        run = self.run_folder
+        run, note = self.run_folder, self.reporter.progress.note
         assert run is not None
         if found is None:
             if run.existed:
-                self.progress.note(f"{run.path}: no checkpoint is there; beginning anew.")
-            run.metrics.cut(0, [], self.progress.note)
+                note(f"{run.path}: no checkpoint is there; beginning anew.")
+            run.metrics.cut(0, [], note)
         else:
             if found[1]["run"] != self.identity:
                 raise FormatError(
                     f"{run.checkpoints.folder}: expected checkpoints of the run in {run.path}, got those of another. "
                     "Train anew in another folder."
                 )
-            run.metrics.cut(found[1]["metrics"], found[1]["state"]["history"], self.progress.note)
+            run.metrics.cut(found[1]["metrics"], found[1]["state"]["history"], note)
 
 
 def _bound(config: Mapping[str, Any]) -> dict[str, Any]:

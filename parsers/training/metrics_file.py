@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from parsers.storage import canonical_json
+from parsers.json_files import canonical_json
 from treeavg.errors import FileError
 
 

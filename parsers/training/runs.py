@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from parsers.checkpoint import Checkpoints
-from parsers.metrics_file import MetricsFile
-from parsers.storage import canonical_json, no_folder, read_json, write_json
+from parsers.json_files import canonical_json, read_json, write_json
+from parsers.storage import no_folder
+from parsers.training.checkpoint import Checkpoints
+from parsers.training.metrics_file import MetricsFile
 from treeavg.errors import ArgumentError, FileError, FormatError, quote
 from treeavg.version import __version__
 

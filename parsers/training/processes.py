@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from parsers.inputs import resolve_device
-from parsers.storage import canonical_json
+from parsers.json_files import canonical_json
 from treeavg.errors import ArgumentError, FormatError, quote
 
 #: Gradients are summed over processes in pieces of about so many numbers.

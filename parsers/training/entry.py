@@ -1,4 +1,4 @@
-"""The training loop of every parser: resumable at any moment, the same result however it was interrupted."""
+"""The door to a training: what every training does before and after its loop."""
 
 from __future__ import annotations
 
@@ -7,28 +7,14 @@ from contextlib import ExitStack
 
 import torch
 
-from parsers.loop import Loop
-from parsers.optimisation import kept_random_state, seed_for
-from parsers.processes import Processes, is_first_process
-from parsers.progress import EvaluationReport, Progress, StepReport, TerminalProgress
-from parsers.runs import RunFolder
-from parsers.task import NonFiniteError, Task, TrainingResult
-from parsers.training_config import TrainingConfig
+from parsers.training.config import TrainingConfig
+from parsers.training.loop import Loop
+from parsers.training.processes import Processes
+from parsers.training.progress import Progress, TerminalProgress
+from parsers.training.runs import RunFolder
+from parsers.training.seeds import kept_random_state
+from parsers.training.task import Task, TrainingResult
 from treeavg.errors import ArgumentError
-
-__all__ = [
-    "EvaluationReport",
-    "NonFiniteError",
-    "Progress",
-    "StepReport",
-    "Task",
-    "TerminalProgress",
-    "TrainingConfig",
-    "TrainingResult",
-    "is_first_process",
-    "seed_for",
-    "train",
-]
 
 
 def train(

@@ -117,6 +117,50 @@ class State:
     stretch: Mean = field(default_factory=Mean)
     history: list[dict[str, Any]] = field(default_factory=list)
 
+    def epochs_done(self, steps: int, *, ahead: float = 0.0) -> float:
+        """Return how many epochs are done.
+
+        Parameters
+        ----------
+        steps : int
+            Of the present epoch.
+        ahead : float, default 0.0
+            Look so many steps ahead.
+
+        Returns
+        -------
+        float
+
+        Examples
+        --------
+        >>> State(epoch=3, position=1).epochs_done(4)
+        2.25
+        """
+        return self.epoch - 1 + (self.position + ahead) / steps
+
+    def share(self, steps: int, epochs: int, *, ahead: float = 0.0) -> float:
+        """Return how much of the training is done, 0 to 1.
+
+        Parameters
+        ----------
+        steps : int
+            Of the present epoch.
+        epochs : int
+            In all.
+        ahead : float, default 0.0
+            Look so many steps ahead.
+
+        Returns
+        -------
+        float
+
+        Examples
+        --------
+        >>> State(epoch=3, position=1).share(4, epochs=3)
+        0.75
+        """
+        return self.epochs_done(steps, ahead=ahead) / epochs
+
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> State:
         """Return the state that a checkpoint holds.

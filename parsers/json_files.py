@@ -1,0 +1,136 @@
+"""Files of JSON that appear whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from treeavg.errors import FormatError, quote
+from treeavg.formats.files import AtomicFile, explain
+
+
+def canonical_json(value: Any) -> str:
+    """Return JSON that is the same for equal values: keys sorted, no spaces, no NaN.
+
+    Parameters
+    ----------
+    value : Any
+        Dictionaries with string keys, lists, tuples, strings, numbers, booleans, None.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    FormatError
+        `value` cannot be written as JSON.
+
+    Examples
+    --------
+    >>> canonical_json({"b": 1, "a": (1.5, None)})
+    '{"a":[1.5,null],"b":1}'
+    """
+    try:
+        return json.dumps(value, sort_keys=True, allow_nan=False, separators=(",", ":"))
+    except (TypeError, ValueError) as error:
+        raise FormatError(
+            f"value: expected what JSON can hold, got: {error}. Use dictionaries, lists, strings and finite numbers."
+        ) from None
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write a JSON file for people: sorted keys, indented, atomic.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        Where to.
+    value : mapping
+        What `canonical_json` takes.
+
+    Raises
+    ------
+    FileError
+        The file cannot be written; an older one is intact.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "a.json"
+    >>> write_json(path, {"b": 1, "a": 2})
+    >>> list(read_json(path))
+    ['a', 'b']
+    """
+    canonical_json(value)  # the check
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False, indent=1)
+    with AtomicFile(path) as file:
+        file.write(text.encode("utf-8", errors="surrogatepass") + b"\n")
+    sync_folder(path.parent)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON file that holds an object.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file.
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    FileError
+        It cannot be read.
+    FormatError
+        It is not a JSON object in UTF-8.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "a.json"
+    >>> _ = path.write_text("[")
+    >>> read_json(path)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    treeavg.errors.FormatError: ...a.json: expected a JSON object, got: Expecting value: line 1 column 2 (char 1)...
+    """
+    try:
+        text = path.read_bytes().decode("utf-8", errors="surrogatepass")
+        value = json.loads(text)
+    except OSError as error:
+        raise explain(os.fspath(path), "read", error) from None
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"{path}: expected a JSON object, got: {error}. Restore the file from a copy.") from None
+    if not isinstance(value, dict):
+        raise FormatError(f"{path}: expected a JSON object, got {quote(value)}. Restore the file from a copy.")
+    return value
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder as lasting as the files' content.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Some file systems cannot do it for folders; that is not an error.
+
+    Examples
+    --------
+    >>> sync_folder(Path("."))
+    """
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(handle)
+    except OSError:
+        pass  # the file itself was synced, and a rename is all or nothing anyway
+    finally:
+        os.close(handle)
