@@ -253,7 +253,7 @@ def _judge(gold: Treebank | DependencyTreebank | None) -> tuple[list[list[str]],
     """Return the words and heads of true trees."""
     if gold is None:
         return None
-    if not isinstance(gold, DependencyTreebank) or not gold.token_count:
+    if not isinstance(gold, DependencyTreebank) or not gold.token_count or gold.tokens is None:
         kind = "no words" if isinstance(gold, DependencyTreebank) else "constituency trees"
         raise ArgumentError(
             f"gold: expected dependency trees with words, got {kind}. Leave it out to judge by averages."

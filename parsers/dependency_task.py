@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -70,8 +71,8 @@ class DependencyOptions:
     def __post_init__(self) -> None:
         if self.loss not in KINDS:
             raise unknown("loss", self.loss, KINDS)
-        if not self.temperature > 0:
-            raise ArgumentError(f"temperature: expected a number above 0, got {self.temperature!r}. Try 1.")
+        if not 0 < self.temperature < math.inf:
+            raise ArgumentError(f"temperature: expected a finite number above 0, got {self.temperature!r}. Try 1.")
         if self.temperature != 1 and self.loss not in ("kl", "rkl"):
             raise ArgumentError(
                 f"temperature: expected 1 for the loss {self.loss!r}, which has none, got {self.temperature!r}. "
@@ -81,6 +82,8 @@ class DependencyOptions:
             raise ArgumentError(f"held_out: expected 0 to below 1, got {self.held_out!r}. Try 0.05.")
         if self.size < 1:
             raise ArgumentError(f"size: expected at least 1, got {self.size}. Try 200.")
+        if self.batch_tokens < 1:
+            raise ArgumentError(f"batch_tokens: expected at least 1, got {self.batch_tokens}. Try 1000.")
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from parsers.nn import pretrained
 from parsers.nn.encoders import EncoderConfig, build
 from parsers.nn.text import TextReader
 from parsers.span_model import SpanModel
-from parsers.span_task import SpanOptions, SpanTask, decode_of, expected_hits, parse
+from parsers.span_task import Judge, SpanOptions, SpanTask, decode_of, expected_hits, parse
 from parsers.training import Progress, TrainingConfig, TrainingResult, train
 from parsers.tree_data import TreeData, tags_of
 from parsers.weights import load_weights
@@ -179,8 +179,7 @@ class SpanParser(Parser):
         data = TreeData.of(
             teachers, sentences=sentences, weights=weights, tags=tags, on_error=on_error, places=places
         )  # fmt: skip
-        judge = None if gold is None else (as_sentences(gold), tags_of(gold) if tags else None, gold)
-        task = SpanTask.new(data, options, encoder, training.seed, judge)
+        task = SpanTask.new(data, options, encoder, training.seed, _judge(gold, tags))
         result = train(task, training, folder, device=device, resume=resume, progress=progress)
         return cls(task.model.cpu(), task.reader, encoder, options, result=result)
 
@@ -299,3 +298,17 @@ class SpanParser(Parser):
         model = SpanModel(build(encoder, reader, module), options.size, options.distribution)
         load_weights(model, tensors, "weights")
         return cls(model.eval(), reader, encoder, options)
+
+
+def _judge(gold: Treebank | DependencyTreebank | None, tags: bool) -> Judge | None:
+    """Return the words, tags and trees of true trees."""
+    if gold is None:
+        return None
+    if not isinstance(gold, Treebank) or not gold.token_count or gold.tokens is None:
+        kind = "no words" if isinstance(gold, Treebank) else "dependency trees"
+        raise ArgumentError(
+            f"gold: expected constituency trees with words, got {kind}. Leave it out to judge by averages."
+        )
+    if tags and gold.tags is None:
+        raise ArgumentError("gold: expected trees with tags, which the parser is to read, got none. Tag the words.")
+    return as_sentences(gold), tags_of(gold) if tags else None, gold

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from fractions import Fraction
@@ -21,7 +22,7 @@ from parsers.training import seed_for
 from parsers.tree_data import TreeData, bank_of
 from treeavg.averaging.hits import HitCounts
 from treeavg.distill.split_model import SplitModel
-from treeavg.distill.tree_losses import KINDS, tree_loss
+from treeavg.distill.tree_losses import KINDS, checked_student_weight, tree_loss
 from treeavg.errors import ArgumentError, unknown
 from treeavg.metrics.scoring import score
 from treeavg.strings import StringColumn, offsets_of
@@ -29,6 +30,10 @@ from treeavg.treebank import Treebank
 
 #: The split model keeps a number for every span and split of a batch; batches of more are divided.
 MOST_SPLITS = 2**26
+
+
+#: Words, tags where they are read, and the trees to be found.
+Judge = tuple[list[list[str]], list[list[str]] | None, Treebank]
 
 
 @dataclass(frozen=True)
@@ -77,12 +82,15 @@ class SpanOptions:
                 f"loss: expected one over splits for distribution={self.distribution!r}, got 'span', which needs a "
                 "score for each span. Pass distribution='crf', or another loss."
             )
-        if not self.temperature > 0:
-            raise ArgumentError(f"temperature: expected a number above 0, got {self.temperature!r}. Try 1.")
+        checked_student_weight(self.loss, self.student_weight)
+        if not 0 < self.temperature < math.inf:
+            raise ArgumentError(f"temperature: expected a finite number above 0, got {self.temperature!r}. Try 1.")
         if not 0 <= self.held_out < 1:
             raise ArgumentError(f"held_out: expected 0 to below 1, got {self.held_out!r}. Try 0.05.")
         if self.size < 1:
             raise ArgumentError(f"size: expected at least 1, got {self.size}. Try 200.")
+        if self.batch_tokens < 1:
+            raise ArgumentError(f"batch_tokens: expected at least 1, got {self.batch_tokens}. Try 1500.")
 
 
 @dataclass(frozen=True)
@@ -95,7 +103,7 @@ class SpanTask:
     options: SpanOptions
     seed: int
     chosen: NDArray[np.int64]  # what is trained on
-    judged: tuple[list[list[str]], list[list[str]] | None, Treebank]  # words, tags, and the trees to be found
+    judged: Judge
     described: dict[str, Any]
 
     @classmethod
@@ -105,7 +113,7 @@ class SpanTask:
         options: SpanOptions,
         encoder: EncoderConfig,
         seed: int,
-        gold: tuple[list[list[str]], list[list[str]] | None, Treebank] | None,
+        gold: Judge | None,
     ) -> SpanTask:
         """Divide the sentences, build the network."""
         needs = KINDS[options.loss][1]

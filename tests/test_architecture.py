@@ -33,7 +33,9 @@ HEAVY = {"torch", "parsers", "transformers", "scipy", "matplotlib", "dask", "pya
 #: Imported where they are called.
 ALLOWED = {
     ("averaging.fallback", "scipy"),
-    *((verb, package) for verb in ("cli.distill", "cli.parse") for package in ("torch", "parsers")),
+    ("cli.options", "torch"),
+    ("cli.distill", "parsers"),
+    ("cli.parse", "parsers"),
 }
 
 
@@ -207,9 +209,9 @@ def test_options_repeat_the_tables() -> None:
     """The command line's choices, repeated so that --help loads nothing, are the library's."""
     from parsers import span_model, span_parser
     from parsers.nn import encoders
-    from parsers.training import config
+    from parsers.training import config, runs
     from treeavg.averaging.average import LABELS, METHODS, OBJECTIVES
-    from treeavg.cli import options
+    from treeavg.cli import distill, options
     from treeavg.distill import dependency_losses, tree_losses
     from treeavg.formats import FORMATS
     from treeavg.metrics import CONVENTIONS, METRICS
@@ -227,6 +229,7 @@ def test_options_repeat_the_tables() -> None:
     assert encoders.KINDS == options.ENCODERS
     assert config.SCHEDULES == options.SCHEDULES
     assert config.PRECISIONS == options.PRECISIONS
+    assert runs.DOCUMENT == distill.RUN_DOCUMENT
 
 
 def loaded_after(statement: str) -> set[str]:

@@ -207,7 +207,8 @@ def test_refusals(tmp_path: Path) -> None:
         ([bank], {"loss": "js"}, r"loss: expected one of 'head', 'kl', 'rkl', 'hard', 'union', got 'js'\."),
         ([bank], {"held_out": 1.0}, r"held_out: expected 0 to below 1, got 1\.0\. Try 0\.05\."),
         ([bank], {"size": 0}, r"size: expected at least 1, got 0\. Try 200\."),
-        ([bank], {"temperature": 0}, r"temperature: expected a number above 0, got 0\.0\. Try 1\."),
+        ([bank], {"batch_tokens": 0}, r"batch_tokens: expected at least 1, got 0\. Try 1000\."),
+        ([bank], {"temperature": 0}, r"temperature: expected a finite number above 0, got 0\.0\. Try 1\."),
         (
             [bank],
             {"temperature": 2, "loss": "hard"},
@@ -228,6 +229,11 @@ def test_refusals(tmp_path: Path) -> None:
             [bank],
             {"gold": Treebank.from_constituents([["a"]], [[]])},
             r"gold: expected dependency trees with words, got",
+        ),
+        (
+            [bank],
+            {"gold": DependencyTreebank.from_heads([[0]])},
+            r"gold: expected dependency trees with words, got no words\. Leave it out to judge",
         ),
         (
             [bank],

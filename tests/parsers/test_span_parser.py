@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from parsers.training import NonFiniteError, TrainingConfig, train
 from parsers.tree_data import TreeData, bank_of, trees_of
 from treeavg.averaging.average import average
 from treeavg.averaging.hits import hit_counts
+from treeavg.dependency import DependencyTreebank
 from treeavg.distill.tree_losses import KINDS
 from treeavg.errors import AlignmentError, ArgumentError
 from treeavg.metrics.scoring import score
@@ -154,6 +156,8 @@ def test_tags(tmp_path: Path) -> None:
         again.parse(WORDS)
     with pytest.raises(ArgumentError, match=r"^sentences: expected a treebank with tags, since tags=True, got none\."):
         fit(tmp_path / "other", tags=True)
+    with pytest.raises(ArgumentError, match=r"^gold: expected trees with tags, which the parser is to read"):
+        fit(tmp_path / "other", gold=RIGHT, **options)
 
 
 def test_decoders(tmp_path: Path) -> None:
@@ -227,9 +231,23 @@ def test_nan_stops_with_the_batch_named(tmp_path: Path) -> None:
             "loss: expected one over splits for distribution='split', got 'span'",
         ),
         ({"distribution": "pcfg"}, "distribution: expected one of 'crf', 'split', got 'pcfg'"),
-        ({"temperature": 0}, "temperature: expected a number above 0, got 0.0. Try 1."),
+        ({"temperature": 0}, "temperature: expected a finite number above 0, got 0.0. Try 1."),
         ({"held_out": 1.0}, "held_out: expected 0 to below 1, got 1.0. Try 0.05."),
+        ({"temperature": math.inf}, "temperature: expected a finite number above 0, got inf. Try 1."),
+        (
+            {"loss": "js", "student_weight": 1},
+            "student_weight: expected a number between 0 and 1, the ends left",
+        ),
         ({"size": 0}, "size: expected at least 1, got 0. Try 200."),
+        ({"batch_tokens": 0}, "batch_tokens: expected at least 1, got 0. Try 1500."),
+        (
+            {"gold": RIGHT.replace(tokens=None)},
+            "gold: expected constituency trees with words, got no words.",
+        ),
+        (
+            {"gold": DependencyTreebank.from_heads([[0]])},
+            "gold: expected constituency trees with words, got depend",
+        ),
         ({"device": "tpu"}, "device: expected one of 'auto', 'cpu', 'cuda', 'cuda:1', got 'tpu'"),
         ({"teachers": [RIGHT[[0]]]}, "teachers: expected sentences of three words or more to train on, got"),
     ],

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -116,6 +118,18 @@ def test_treebanks_as_text(tmp_path: Path) -> None:
 def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BufferedReader(io.BytesIO(b"it rains\n"))))  # type: ignore[arg-type]
     assert read_sentences("-") == [["it", "rains"]]
+
+
+@pytest.mark.parametrize("content", ["it rains\n" * 20_000, f"{TREE}\n" * 5_000])
+def test_a_pipe_gives_its_bytes_once(tmp_path: Path, content: str) -> None:
+    """What was looked at to tell text from trees is read all the same."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor(1) as pool:
+        written = pool.submit(pipe.write_text, content)
+        found = read_sentences(pipe)
+        written.result()
+    assert len(found) == content.count("\n")
 
 
 def test_bad_text(tmp_path: Path) -> None:

@@ -125,13 +125,15 @@ def read_hits(path: str | os.PathLike[str], *, encoding: str = "utf-8") -> tuple
     return hits, words if worded else None
 
 
-def is_hits_file(path: str | os.PathLike[str]) -> bool:
+def is_hits_file(path: str | os.PathLike[str], *, encoding: str = "utf-8") -> bool:
     """Tell whether a file's first sentence has hits.
 
     Parameters
     ----------
     path : str or os.PathLike
-        A file, not standard input.
+        A file, not a pipe, whose bytes would be gone.
+    encoding : str, default "utf-8"
+        Of the file.
 
     Returns
     -------
@@ -142,7 +144,7 @@ def is_hits_file(path: str | os.PathLike[str]) -> bool:
     FileError
         It cannot be read.
     """
-    source = ByteSource(path)
+    source = ByteSource(path, encoding)
     try:
         head = source.read(1 << 20)
     finally:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import io
 import os
-import re
 import signal
 import sys
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from types import FrameType
 from typing import NoReturn
 
 from treeavg.cli import agree, average, completion, convert, demo, distill, parse, score, select, select_teachers, show
+from treeavg.cli.messages import one_line
 from treeavg.cli.options import join_weights
 from treeavg.errors import TreeavgError
 from treeavg.version import __version__
@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = build_parser().parse_args(join_weights(list(sys.argv[1:] if argv is None else argv)))
     debug: bool = getattr(arguments, "debug", False)
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _terminate)  # so that temporary files are removed
+        signal.signal(number, _terminate)
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115 (closed with the process)
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
@@ -81,8 +81,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         _silence_stdout()
         return CLOSED_PIPE
     except KeyboardInterrupt:
-        print("treeavg: interrupted; nothing was written.", file=sys.stderr)
+        print(f"treeavg: interrupted; {_left_by(arguments)}", file=sys.stderr)
         return INTERRUPTED
+    except _Terminated:
+        if hasattr(arguments, "left"):
+            print(f"treeavg: interrupted; {_left_by(arguments)}", file=sys.stderr)
+        raise
     except (TreeavgError, MemoryError, OSError) as error:
         if debug:
             raise
@@ -91,8 +95,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
             error = explain("<stdout>", "write", error)
             _silence_stdout()
-        print(f"treeavg: {_one_line(error)}", file=sys.stderr)
+        print(f"treeavg: {one_line(error, arguments)}", file=sys.stderr)
         return BAD_INPUT
+
+
+def _left_by(arguments: argparse.Namespace) -> str:
+    """Return what an interrupted verb has left behind."""
+    left: str = arguments.left(arguments) if hasattr(arguments, "left") else "nothing was written."
+    return left
 
 
 def _silence_stdout() -> None:
@@ -100,28 +110,9 @@ def _silence_stdout() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _one_line(error: BaseException) -> str:
-    if isinstance(error, MemoryError):
-        return "memory: expected enough for this input, got too little. Split the file, or pass --jobs 1."
-    text = " ".join(str(error).split("\n")) or type(error).__name__
-    return _KEYWORD.sub(_as_option, text)
-
-
-#: Keywords that the library's advice names, where a shell user has options.
-_KEYWORD = re.compile(
-    r"\b(on_error|format|method|metric|objective|encoding|labels|weights|jobs|check_tokens|binary|projective|resume|device|held_out|precision|batch_tokens|loss|distribution|decode|tags|sentences|compile)=(?:'([\w-]+)'|(\w+))"
-)
-
-
-def _as_option(match: re.Match[str]) -> str:
-    name, text, value = match.groups()
-    option = f"--{name.replace('_', '-')}"
-    if name in ("binary", "projective"):
-        return option if value == "True" else f"--no-{name}"
-    if value in ("None", "False"):
-        return f"no {option}"
-    return option if value in ("True", "") else f"{option} {text or value}"
+class _Terminated(SystemExit):
+    """Ends the process after SIGTERM or SIGHUP, so that temporary files are removed."""
 
 
 def _terminate(signum: int, frame: FrameType | None) -> None:
-    raise SystemExit(128 + signum)
+    raise _Terminated(128 + signum)

@@ -7,14 +7,17 @@ import json
 import os
 import sys
 import time
+from contextlib import AbstractContextManager
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from treeavg.cli import options
+from treeavg.cli.messages import keywords_of, option_of
 from treeavg.errors import ArgumentError, FileError
 
 if TYPE_CHECKING:
     from parsers.training import TrainingConfig
+    from treeavg.alignment import Places
 
 DESCRIPTION = """\
 Train one parser, the student, on the trees of several teachers, or on their hit counts. New text then needs no teacher.
@@ -27,8 +30,10 @@ Constituency or dependency trees, as the files say. Stop it at any moment: --res
   treeavg distill teachers/*.txt -o student/ --resume
 """
 
-#: Folder of the run inside the student's.
-RUN = "run"
+#: Folder of the run inside the student's, and the file that is in it from the beginning.
+RUN, RUN_DOCUMENT = "run", "run.json"
+#: Options that only constituency trees have.
+_OF_CONSTITUENCY = ("distribution", "student_weight", "detach_visits", "tags")
 
 
 def register(verbs: Any) -> None:
@@ -48,7 +53,7 @@ def register(verbs: Any) -> None:
     _add_training(parser)
     options.add_json(parser)
     options.add_input(parser)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, left=_left, keywords=keywords_of(parser))
 
 
 def _add_student(parser: argparse.ArgumentParser) -> None:
@@ -94,14 +99,13 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ... (auto)")
     group.add_argument("--precision", choices=options.PRECISIONS, default="auto", help="auto: bfloat16 where it pays")
     group.add_argument("--compile", action="store_true", help="torch.compile, on CUDA")
-    group.add_argument("--threads", type=int, metavar="N", help="threads of torch (default: one a core)")
+    options.add_threads(group)
     group.add_argument("--checkpoint-minutes", type=float, default=5.0, help="minutes between checkpoints (5)")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Read the teachers, train, save."""
     options.require_torch("distill")
-    import torch
 
     from parsers.nn.encoders import EncoderConfig
     from parsers.training import TrainingConfig, is_first_process
@@ -118,10 +122,7 @@ def run(arguments: argparse.Namespace) -> int:
         words=arguments.words,
         characters=arguments.characters,
     )
-    if arguments.threads is not None:
-        if arguments.threads < 1:
-            raise ArgumentError(f"--threads: expected at least 1, got {arguments.threads}. Leave it out for all cores.")
-        torch.set_num_threads(arguments.threads)
+    options.use_threads(arguments)
     _require_place(arguments)
     begun = time.monotonic()
     shared: dict[str, Any] = {
@@ -148,55 +149,89 @@ def _fit(arguments: argparse.Namespace, shared: dict[str, Any]) -> Any:
     """Train the parser that suits the files."""
     from parsers.dependency_parser import DependencyParser
     from parsers.span_parser import SpanParser
-    from treeavg.alignment import Places
-    from treeavg.averaging.hits_file import is_hits_file, read_hits
+    from treeavg.averaging.hits_file import read_hits
     from treeavg.dependency import DependencyTreebank
     from treeavg.formats import read
 
-    tree_options = {
-        "distribution": arguments.distribution,
-        "student_weight": arguments.student_weight,
-        "detach_visits": arguments.detach_visits,
-        "tags": arguments.tags,
-    }
+    for_trees = {name: getattr(arguments, name) for name in _OF_CONSTITUENCY}
     paths: list[str] = arguments.teachers
-    given = {"format": arguments.format, "encoding": arguments.encoding}
-    gold = read(arguments.gold, **given) if arguments.gold is not None else None
-    if "-" not in paths and arguments.format is None and is_hits_file(paths[0]):
-        if len(paths) > 1:
-            raise ArgumentError(
-                f"{paths[1]}: expected one file of hit counts, which hold all teachers, got {len(paths)} files. "
-                "Put files over other sentences end to end: cat a.jsonl b.jsonl."
-            )
+    if arguments.gold is not None:
+        shared["gold"] = read(arguments.gold, format=arguments.format, encoding=arguments.encoding)
+    if _are_hits(arguments):
+        _refuse(arguments, ("weights",), "teachers' files", "hit counts")
+        _refuse(arguments, ("projective",), "dependency trees", "hit counts of constituency trees")
         hits, words = read_hits(paths[0], encoding=arguments.encoding)
         shared["sentences"] = shared["sentences"] if shared["sentences"] is not None else words
-        return SpanParser.fit(hits, gold=_gold(gold), **tree_options, **shared)
-    banks = [read(path, on_error=arguments.on_error, **given) for path in paths]
-    places = Places(tuple(paths), files=True)
-    weights = options.read_weights(arguments.weights, paths)
-    if isinstance(banks[0], DependencyTreebank):
-        refused = [name for name, value in tree_options.items() if value != _DEFAULTS[name]]
-        if refused:
-            raise ArgumentError(
-                f"--{refused[0].replace('_', '-')}: expected constituency trees, got dependency trees. Leave it out."
-            )
-        return DependencyParser.fit(
-            banks, weights=weights, gold=gold, projective=arguments.projective, places=places, **shared
-        )
-    return SpanParser.fit(banks, weights=weights, gold=_gold(gold), places=places, **tree_options, **shared)
-
-
-_DEFAULTS = {"distribution": "crf", "student_weight": 0.5, "detach_visits": False, "tags": False}
-
-
-def _gold(bank: Any) -> Any:
-    from treeavg.treebank import Treebank
-
-    if bank is not None and not isinstance(bank, Treebank):
+        with _named(arguments):
+            return SpanParser.fit(hits, **for_trees, **shared)
+    if arguments.weights == "agreement":
         raise ArgumentError(
-            "--gold: expected constituency trees as the teachers', got dependency trees. Check the file."
+            "--weights: expected numbers or a file to train a student, got 'agreement'. Train on the hit counts of "
+            "treeavg average --weights agreement --hits FILE."
         )
-    return bank
+    shared["weights"] = options.read_weights(arguments.weights, paths)
+    banks, places = _read(arguments)
+    shared["places"] = places
+    with _named(arguments):
+        if isinstance(banks[0], DependencyTreebank):
+            _refuse(arguments, _OF_CONSTITUENCY, "constituency trees", "dependency trees")
+            return DependencyParser.fit(banks, projective=arguments.projective, **shared)
+        _refuse(arguments, ("projective",), "dependency trees", "constituency trees")
+        return SpanParser.fit(banks, **for_trees, **shared)
+
+
+def _are_hits(arguments: argparse.Namespace) -> bool:
+    """Tell whether the teachers are a file of hit counts; raise where it is not alone."""
+    from treeavg.averaging.hits_file import is_hits_file
+
+    paths: list[str] = arguments.teachers
+    if arguments.format is not None:
+        return False
+    files = [path for path in paths if os.path.isfile(path)]  # a pipe gives its bytes once
+    counted = [path for path in files if is_hits_file(path, encoding=arguments.encoding)]
+    if counted and len(paths) > 1:
+        raise ArgumentError(
+            f"{counted[0]}: expected one file of hit counts, which hold all teachers, got {len(paths)} files. "
+            "Put files over other sentences end to end: cat a.jsonl b.jsonl."
+        )
+    return bool(counted)
+
+
+def _refuse(arguments: argparse.Namespace, names: tuple[str, ...], expected: str, got: str) -> None:
+    """Raise where an option was given that means nothing for such trees."""
+    for name in names:
+        if getattr(arguments, name) != arguments.keywords[name]:
+            option = f"--no-{name}" if name == "projective" else option_of(name)
+            raise ArgumentError(f"{option}: expected {expected}, got {got}. Leave it out.")
+
+
+def _read(arguments: argparse.Namespace) -> tuple[list[Any], Places]:
+    """Read the teachers' files; list what is skipped. Return treebanks, and how to name their sentences."""
+    from parsers.training import is_first_process
+    from treeavg.alignment import Places, align
+    from treeavg.cli.running import report_problems
+    from treeavg.formats import AlignedReader, Columns
+
+    paths: list[str] = arguments.teachers
+    reader = AlignedReader(
+        paths,
+        arguments.format,
+        encoding=arguments.encoding,
+        on_error=arguments.on_error,
+        columns=[Columns(labels=False)] * len(paths),
+    )
+    banks = [type(column[0]).concatenate(column) for column in zip(*reader, strict=True)]
+    places = Places(tuple(item.name for item in reader.readers), files=True)
+    if arguments.on_error == "skip" and is_first_process():
+        report_problems([*reader.problems, *align(banks, places=places, on_error="skip")[1]], reader.done)
+    return banks, places
+
+
+def _named(arguments: argparse.Namespace) -> AbstractContextManager[None]:
+    """Name sentences by the file of words in messages of what knows only the words."""
+    from treeavg.cli.running import sentences_of
+
+    return sentences_of(arguments.sentences or arguments.teachers[0], 0)
 
 
 def _training(arguments: argparse.Namespace, config: type[TrainingConfig]) -> TrainingConfig:
@@ -247,3 +282,10 @@ def _report(arguments: argparse.Namespace, parser: Any, seconds: float) -> None:
         f"{result.best_epoch}, after {seconds:,.0f} s",
         file=sys.stderr,
     )
+
+
+def _left(arguments: argparse.Namespace) -> str:
+    """Return what is left where the work is interrupted."""
+    if os.path.exists(os.path.join(arguments.output, RUN, RUN_DOCUMENT)):
+        return "the run is kept, --resume goes on with it."
+    return "nothing was written."

@@ -98,6 +98,22 @@ def add_jobs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--jobs", type=int, metavar="N", help="threads (default: one a core)")
 
 
+def add_threads(group: Any) -> None:
+    """Add the number of torch's threads; see `use_threads`."""
+    group.add_argument("--threads", type=int, metavar="N", help="threads of torch (default: one a core)")
+
+
+def use_threads(arguments: argparse.Namespace) -> None:
+    """Set torch's threads to the number that was asked for, if one was."""
+    import torch
+
+    if arguments.threads is None:
+        return
+    if arguments.threads < 1:
+        raise ArgumentError(f"--threads: expected at least 1, got {arguments.threads}. Leave it out for all cores.")
+    torch.set_num_threads(arguments.threads)
+
+
 class _Once(argparse.Action):
     """Store a value; refuse a second one."""
 

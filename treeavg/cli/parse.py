@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import sys
 import time
+from contextlib import closing
 from typing import Any
 
 from treeavg.cli import options
-from treeavg.errors import ArgumentError
+from treeavg.cli.messages import keywords_of
+from treeavg.errors import AlignmentError, ArgumentError
 
 DESCRIPTION = """\
 Parse new text with a saved parser. The text is plain, one sentence a line with blanks between words, or any treebank
@@ -34,7 +35,7 @@ def register(verbs: Any) -> None:
     )
     parser.add_argument("--batch-tokens", type=int, default=4096, help="words at once (4096)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ... (auto)")
-    parser.add_argument("--threads", type=int, metavar="N", help="threads of torch (default: one a core)")
+    options.add_threads(parser)
     parser.add_argument("--hits", metavar="FILE", help="write spans' probabilities too, as hit counts for distill")
     parser.add_argument("--weight", type=float, default=1.0, help="with --hits: the count of a sure span (1)")
     parser.add_argument("--words", metavar="FILE", help="words to write in place of those parsed, as many a sentence")
@@ -45,65 +46,65 @@ def register(verbs: Any) -> None:
     )
     group.add_argument("--encoding", default="utf-8", help="encoding of the text (default: utf-8)")
     options.add_output(parser)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, keywords=keywords_of(parser))
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Stream through the text."""
+    """Load the parser, stream through the text."""
     options.require_torch("parse")
-    import torch
 
     from parsers.base import load
-    from treeavg.cli.running import Progress, compiling_notice, refuse_json_on_stdout
-    from treeavg.formats import format_of
-    from treeavg.formats.choosing import kind_of
-    from treeavg.formats.files import AtomicFile
-    from treeavg.formats.text import SentenceReader
+    from treeavg.cli.running import refuse_json_on_stdout
 
     refuse_json_on_stdout(arguments)
     if arguments.batch_tokens < 1:
         raise ArgumentError(f"--batch-tokens: expected at least 1, got {arguments.batch_tokens}. Try 4096.")
-    if arguments.threads is not None:
-        if arguments.threads < 1:
-            raise ArgumentError(f"--threads: expected at least 1, got {arguments.threads}. Leave it out for all cores.")
-        torch.set_num_threads(arguments.threads)
-    parser: Any = load(arguments.parser)
+    options.use_threads(arguments)
+    parser = load(arguments.parser)
     chosen = {"batch_tokens": arguments.batch_tokens, "device": arguments.device}
     if arguments.decode is not None:
         if parser.kind not in ("span", "dependency"):
             raise ArgumentError(f"--decode: expected a span or dependency parser, got {parser.kind}. Leave it out.")
         chosen["decode"] = arguments.decode
-    reader = SentenceReader(arguments.text, arguments.format, encoding=arguments.encoding)
-    done, words, begun = 0, 0, time.monotonic()
-    hits = _Hits(arguments, parser)
-    spelt = _Words(arguments)
-    try:
-        with AtomicFile(arguments.output) as file, hits, compiling_notice(), Progress("parsing") as progress:
-            for batch in reader:
-                with _numbered(reader.name, done):
-                    bank = spelt.put_into(parser.parse(batch, **chosen), done)
-                    hits.add(batch, bank)
-                target = format_of(arguments.output, name=arguments.output_format, kind=kind_of(bank))
-                file.write(target.serialize(bank, done))
-                done += len(bank)
-                words += bank.token_count
-                progress.advance(len(bank), reader.fraction)
-    finally:
-        reader.close()
+    begun = time.monotonic()
+    sentences, words = _parse(parser, arguments, chosen)
     if arguments.json:
         seconds = time.monotonic() - begun
-        json.dump(
-            {
-                "output": arguments.output,
-                "sentences": done,
-                "words": words,
-                "seconds": round(seconds, 3),
-                "sentences_per_second": round(done / seconds, 1),
-            },
-            sys.stdout,
-        )
+        summary = {
+            "output": arguments.output,
+            "sentences": sentences,
+            "words": words,
+            "seconds": round(seconds, 3),
+            "sentences_per_second": round(sentences / seconds, 1),
+        }
+        json.dump(summary, sys.stdout)
         print()
     return 0
+
+
+def _parse(parser: Any, arguments: argparse.Namespace, chosen: dict[str, Any]) -> tuple[int, int]:
+    """Parse batch by batch; return how many sentences and words there were."""
+    from treeavg.cli.running import Progress, compiling_notice, sentences_of
+    from treeavg.formats import format_of
+    from treeavg.formats.choosing import kind_of
+    from treeavg.formats.files import AtomicFile
+    from treeavg.formats.text import SentenceReader
+
+    done, words = 0, 0
+    hits, spelt, shown = _Hits(arguments, parser), _Words(arguments), Progress("parsing")
+    reader = SentenceReader(arguments.text, arguments.format, encoding=arguments.encoding)
+    with closing(reader), AtomicFile(arguments.output) as file, hits, compiling_notice(), shown as progress:
+        for batch in reader:
+            with sentences_of(reader.name, done):
+                bank = spelt.put_into(parser.parse(batch, **chosen), done)
+                hits.add(batch, bank)
+                target = format_of(arguments.output, name=arguments.output_format, kind=kind_of(bank))
+                file.write(target.serialize(bank, done))
+            done += len(bank)
+            words += bank.token_count
+            progress.advance(len(bank), reader.fraction)
+        spelt.finish(done)
+    return done, words
 
 
 class _Hits:
@@ -152,7 +153,6 @@ class _Words:
 
     def put_into(self, bank: Any, first: int) -> Any:
         """Return the trees with the words of the file."""
-        from treeavg.errors import AlignmentError
         from treeavg.strings import StringColumn
 
         if self._sentences is None:
@@ -167,23 +167,10 @@ class _Words:
         chosen = self._sentences[first : first + len(bank)]
         return bank.replace(tokens=StringColumn.of(word for own in chosen for word in own))
 
-
-class _numbered:  # noqa: N801 (a context manager)
-    """Name sentences of a batch by file and number in messages of what knows only the batch."""
-
-    def __init__(self, name: str, first: int) -> None:
-        self._name, self._first = name, first
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        from treeavg.errors import TreeavgError
-
-        if isinstance(error, TreeavgError):
-            text = re.sub(
-                r"^(sentences|treebank)\[(\d+)\]",
-                lambda match: f"{self._name}: sentence {self._first + int(match[2]) + 1}",
-                str(error),
+    def finish(self, sentences: int) -> None:
+        """Raise where the file goes on behind the text's end."""
+        if self._sentences is not None and len(self._sentences) != sentences:
+            raise AlignmentError(
+                f"{self._path}: expected {sentences} sentences as in the text, got {len(self._sentences)}. "
+                "Pass the same sentences."
             )
-            raise type(error)(text) from None

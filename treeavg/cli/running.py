@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from treeavg.errors import ArgumentError, FormatError, Problem
+from treeavg.errors import ArgumentError, Problem, TreeavgError
 
 if TYPE_CHECKING:
     from treeavg.formats import AlignedReader
@@ -82,9 +82,15 @@ def sentences_of(name: str, first: int) -> Iterator[None]:
     """Name sentences of a batch by file and number in messages of what knows only the batch."""
     try:
         yield
-    except (FormatError, ArgumentError) as error:
-        place = re.sub(r"^treebank\[(\d+)\]", lambda match: f"{name}: sentence {first + int(match[1]) + 1}", str(error))
-        raise type(error)(place) from None
+    except TreeavgError as error:
+        text = re.sub(
+            r"^(?:treebank|sentences)\[(\d+)\]",
+            lambda match: f"{name}: sentence {first + int(match[1]) + 1}",
+            str(error),
+        )
+        if text == str(error):
+            raise
+        raise type(error)(text) from None
 
 
 def report_problems(problems: Iterable[Problem], total: int) -> list[Problem]:

@@ -162,7 +162,7 @@ def tree_loss(
         raise ArgumentError(
             f"samples: expected a whole number of trees, at least 1, got {quote(samples)}. Use samples=1."
         )
-    options = Options(_student_weight(kind, student_weight), detach_visits, samples, generator)
+    options = Options(checked_student_weight(kind, student_weight), detach_visits, samples, generator)
     _require_targets(kind, student, targets)
     losses = _on_trees(kind, student, targets)
     if losses is None:
@@ -171,8 +171,8 @@ def tree_loss(
     return losses if reduction == "none" else _reduced(losses, student.lengths, reduction, n_items)
 
 
-def _student_weight(kind: str, weight: float) -> float:
-    """Return the weight, checked for the kinds that use it."""
+def checked_student_weight(kind: str, weight: float) -> float:
+    """Return the student's weight; raise an ArgumentError where a loss that uses it cannot."""
     ends = kind == "tvd"
     if kind in ("js", "js-naive", "js-sampled", "tvd") and not (0 < weight < 1 or (ends and weight in (0, 1))):
         between = "from 0 to 1" if ends else "between 0 and 1, the ends left out"

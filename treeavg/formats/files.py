@@ -89,9 +89,18 @@ class ByteSource:
         self._stream = cast("IO[bytes]", gzip.GzipFile(fileobj=self._raw)) if self.name.endswith(".gz") else self._raw
         self._decoder = codecs.getincrementaldecoder(encoding)()
         self._first = True
+        self._ahead = b""
+
+    def peek(self, size: int) -> bytes:
+        """Return the first bytes, about `size` of them, which `read` will return once more; call it before `read`."""
+        self._ahead = self.read(size)
+        return self._ahead
 
     def read(self, size: int = BLOCK) -> bytes:
         """Return up to about `size` bytes of UTF-8; nothing at the end of the file."""
+        if self._ahead:
+            ahead, self._ahead = self._ahead, b""
+            return ahead
         while True:
             try:
                 raw = self._stream.read(size)

@@ -39,6 +39,8 @@ class TreebankReader:
         ``skip`` turns an erroneous line into a missing sentence and keeps its message in `problems`.
     columns : Columns
         Which strings are needed.
+    source : ByteSource, optional
+        The file, where it was opened before.
     """
 
     def __init__(
@@ -49,13 +51,14 @@ class TreebankReader:
         encoding: str = "utf-8",
         on_error: str = "raise",
         columns: Columns | None = None,
+        source: ByteSource | None = None,
     ) -> None:
         if on_error not in ON_ERROR:
             raise unknown("on_error", on_error, ON_ERROR)
         if format is not None and format not in FORMATS:
             raise unknown("format", format, FORMATS)
         self.problems: list[Problem] = []
-        self._source = ByteSource(path, encoding)
+        self._source = source if source is not None else ByteSource(path, encoding)
         self.name = self._source.name
         self._skip = on_error == "skip"
         self._columns = columns or Columns()

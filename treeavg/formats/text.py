@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -58,22 +57,21 @@ class SentenceReader:
     ) -> None:
         if format is not None and format != TEXT and format not in FORMATS:
             raise unknown("format", format, (TEXT, *FORMATS))
-        self._source: ByteSource | None = None
         self._reader: TreebankReader | None = None
         self._batch = batch
-        if format == TEXT or (format is None and _is_text(path, encoding)):
-            self._source = ByteSource(path, encoding)
-            self.name = self._source.name
-        else:
-            self._reader = TreebankReader(path, format, encoding=encoding, on_error=on_error)
-            self.name = self._reader.name
+        self._source = ByteSource(path, encoding)  # opened once: a pipe gives its bytes once
+        self.name = self._source.name
+        try:
+            if format != TEXT and (format is not None or not _is_text(path, self._source)):
+                self._reader = TreebankReader(path, format, encoding=encoding, on_error=on_error, source=self._source)
+        except BaseException:
+            self._source.close()
+            raise
 
     @property
     def fraction(self) -> float | None:
         """About how much of the file was read, between 0 and 1; None where its size is unknown."""
-        if self._reader is not None:
-            return self._reader.fraction
-        return self._source.fraction if self._source is not None else None
+        return self._source.fraction
 
     @property
     def problems(self) -> list[Problem]:
@@ -82,9 +80,7 @@ class SentenceReader:
 
     def close(self) -> None:
         """Close the file."""
-        for item in (self._source, self._reader):
-            if item is not None:
-                item.close()
+        self._source.close()
 
     def __iter__(self) -> Iterator[AnyTreebank | list[list[str]]]:
         if self._reader is not None:
@@ -102,7 +98,6 @@ class SentenceReader:
             yield batch
 
     def _lines(self) -> Iterator[str]:
-        assert self._source is not None
         rest, number = b"", 0
         while block := self._source.read():
             *lines, rest = (rest + block).split(b"\n")
@@ -157,20 +152,12 @@ def read_sentences(
     return type(banks[0]).concatenate(banks)  # type: ignore[arg-type]  # a file has trees of one kind
 
 
-def _is_text(path: str | os.PathLike[str], encoding: str) -> bool:
+def _is_text(path: str | os.PathLike[str], source: ByteSource) -> bool:
     """Tell plain text from a treebank: by the suffix, then by the first lines."""
     plain = os.fspath(path).lower().removesuffix(".gz")
     if any(plain.endswith(item.suffixes) for item in FORMATS.values()):
         return False
-    if os.fspath(path) == "-":
-        peek = getattr(getattr(sys.stdin, "buffer", None), "peek", None)
-        head = peek(65536)[:65536] if peek is not None else b""
-    else:
-        source = ByteSource(path, encoding)
-        try:
-            head = source.read(65536)
-        finally:
-            source.close()
+    head = source.peek(65536)
     lines = [line for line in head.split(b"\n") if line.strip()]
     if not lines:
         return True
