@@ -4,6 +4,7 @@
     python -m benchmarks.students FOLDER losses                     # five losses, three seeds
     python -m benchmarks.students FOLDER scratch                    # BiLSTM, then self-training
     python -m benchmarks.students FOLDER pretrained --encoder DIR   # a Hugging Face encoder, then self-training
+    python -m benchmarks.students FOLDER small                      # a BiLSTM on what the pretrained student says
     python -m benchmarks.students FOLDER score                      # everything in FOLDER against gold
 
 Every step is a command of treeavg's, printed before it runs; a student that is there is not trained again, and one that
@@ -119,6 +120,14 @@ class Recipe:
         for name in ("pretrained-1", "pretrained-2"):
             self._parse(name, "raw")
 
+    def small(self) -> None:
+        """Train from scratch on the teachers, and on the second pretrained student's trees of raw text."""
+        for text in ("wsj", "gum"):
+            self._relabel("pretrained-2", text, "raw")
+        self._join("small.hits", "wsj.pretrained-2.hits", "gum.pretrained-2.hits")
+        self.distill("scratch-3", "small.hits", "--dropout", 0.35, "--epochs", 5, "--seed", 4, "--held-out", 0.02)
+        self._parse("scratch-3", "raw")
+
     def score(self) -> None:
         """Print the scores of all trees in the folder, and mean and spread over seeds."""
         rows = [["trees", "kim2019", "standard"]]
@@ -174,7 +183,7 @@ def main() -> None:
     """Run one part."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("part", choices=["text", "losses", "scratch", "pretrained", "score"])
+    parser.add_argument("part", choices=["text", "losses", "scratch", "pretrained", "small", "score"])
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="published outputs")
     parser.add_argument("--encoder", help="folder of a Hugging Face encoder")
     parser.add_argument("--threads", type=int, default=2)
@@ -185,9 +194,7 @@ def main() -> None:
             sys.exit("--encoder: expected the folder of a Hugging Face encoder, got none.")
         recipe.pretrained(str(Path(arguments.encoder).resolve()))
     else:
-        {"text": recipe.text, "losses": recipe.losses, "scratch": recipe.scratch, "score": recipe.score}[
-            arguments.part
-        ]()
+        getattr(recipe, arguments.part)()
 
 
 if __name__ == "__main__":
