@@ -14,7 +14,7 @@ from parsers.nn import pretrained
 from parsers.nn.encoders import EncoderConfig, build
 from parsers.nn.text import TextReader
 from parsers.span_model import SpanModel
-from parsers.span_task import Judge, SpanOptions, SpanTask, decode_of, expected_hits, parse
+from parsers.span_task import START_FIRST, Judge, SpanOptions, SpanTask, decode_of, expected_hits, parse
 from parsers.training import Progress, TrainingConfig, TrainingResult, train
 from parsers.tree_data import TreeData, tags_of
 from parsers.weights import load_weights
@@ -86,6 +86,7 @@ class SpanParser(Parser):
         temperature: float = 1.0,
         student_weight: float = 0.5,
         detach_visits: bool = False,
+        start_epochs: int | None = None,
         encoder: EncoderConfig | None = None,
         size: int = 200,
         training: TrainingConfig | None = None,
@@ -123,6 +124,9 @@ class SpanParser(Parser):
             Share of the student in ``js`` and ``tvd``.
         detach_visits : bool, default False
             Leave out the gradient through the student's visits.
+        start_epochs : int, optional
+            Epochs with ``kl`` before those with `loss`: by default 1 for losses that hardly see what the student does
+            not visit (`parsers.span_task.START_FIRST`), else 0.
         encoder : EncoderConfig, optional
             By default a BiLSTM over words and characters.
         size : int, default 200
@@ -171,6 +175,7 @@ class SpanParser(Parser):
             temperature=float(temperature),
             student_weight=float(student_weight),
             detach_visits=detach_visits,
+            start_epochs=int(loss in START_FIRST) if start_epochs is None else start_epochs,
             size=int(size),
             batch_tokens=batch_tokens,
             held_out=held_out,

@@ -31,6 +31,10 @@ from treeavg.treebank import Treebank
 #: The split model keeps a number for every span and split of a batch; batches of more are divided.
 MOST_SPLITS = 2**26
 
+#: Losses that hardly see a span which the student does not visit. A new student, uniform over trees, visits few of the
+#: spans that the teachers hold in a long sentence, so these start from one that learnt with kl, as in [Wen2023].
+START_FIRST = ("rkl", "engine", "js", "js-naive", "js-sampled", "tvd", "tvd-student")
+
 
 #: Words, tags where they are read, and the trees to be found.
 Judge = tuple[list[list[str]], list[list[str]] | None, Treebank]
@@ -52,6 +56,8 @@ class SpanOptions:
         Of js and tvd.
     detach_visits : bool, default False
         Leave out the gradient through the student's visits.
+    start_epochs : int, default 0
+        Epochs with the loss kl before those with `loss`; see `START_FIRST`.
     size : int, default 200
         Width of the projections before the span scores.
     batch_tokens : int, default 1500
@@ -70,6 +76,7 @@ class SpanOptions:
     temperature: float = 1.0
     student_weight: float = 0.5
     detach_visits: bool = False
+    start_epochs: int = 0
     size: int = 200
     batch_tokens: int = 1500
     held_out: float = 0.05
@@ -89,8 +96,23 @@ class SpanOptions:
             raise ArgumentError(f"held_out: expected 0 to below 1, got {self.held_out!r}. Try 0.05.")
         if self.size < 1:
             raise ArgumentError(f"size: expected at least 1, got {self.size}. Try 200.")
+        if self.start_epochs < 0:
+            raise ArgumentError(f"start_epochs: expected at least 0, got {self.start_epochs}. Try 1.")
+        if self.start_epochs and KINDS[self.loss][1] != "hits":
+            raise ArgumentError(
+                f"start_epochs: expected 0 for the loss {self.loss!r}, which needs no start, got {self.start_epochs}. "
+                "Leave it out."
+            )
         if self.batch_tokens < 1:
             raise ArgumentError(f"batch_tokens: expected at least 1, got {self.batch_tokens}. Try 1500.")
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """Some sentences, by their index among all of the teachers', and the loss they are learnt with."""
+
+    sentences: NDArray[np.int64]
+    loss: str
 
 
 @dataclass(frozen=True)
@@ -148,45 +170,45 @@ class SpanTask:
         }
         return cls(model, reader, data, options, seed, chosen, gold, described)
 
-    def epoch(self, number: int) -> Sequence[NDArray[np.int64]]:
+    def epoch(self, number: int) -> Sequence[Lesson]:
         """Return the batches of an epoch."""
         lengths = self.data.lengths[self.chosen]
         batches = token_batches(lengths, self.options.batch_tokens, seed=seed_for(self.seed, number))
+        loss = "kl" if number <= self.options.start_epochs else self.options.loss
         if self.options.distribution == "crf":
-            return [self.chosen[batch] for batch in batches]
+            return [Lesson(self.chosen[batch], loss) for batch in batches]
         most = [max(int(6 * MOST_SPLITS // int(lengths[batch].max()) ** 3), 1) for batch in batches]
         return [
-            self.chosen[batch[first : first + size]]
+            Lesson(self.chosen[batch[first : first + size]], loss)
             for batch, size in zip(batches, most, strict=True)
             for first in range(0, len(batch), size)
         ]
 
-    def items(self, batch: NDArray[np.int64]) -> int:
+    def items(self, batch: Lesson) -> int:
         """Return the number of splits: n - 1 a sentence."""
-        return int((self.data.lengths[batch] - 1).sum())
+        return int((self.data.lengths[batch.sentences] - 1).sum())
 
-    def loss(self, batch: NDArray[np.int64]) -> Tensor:
+    def loss(self, batch: Lesson) -> Tensor:
         """Return the summed loss."""
         device = self.model.scorer.weight.device
-        tokens = self.reader.batch(_take(self.data.words, batch), _take(self.data.tags, batch))
+        tokens = self.reader.batch(_take(self.data.words, batch.sentences), _take(self.data.tags, batch.sentences))
         scores = self.model(tokens.to(device))
         if device.type == "cpu" and not bool(torch.isfinite(scores).all()):
             return torch.sum(scores)  # not finite either: the loop stops and names the batch
-        targets = self.data.targets(batch, KINDS[self.options.loss][1]).to(device)
-        options = self.options
+        targets = self.data.targets(batch.sentences, KINDS[batch.loss][1]).to(device)
         return tree_loss(
-            options.loss,
+            batch.loss,
             self.model.student(scores, targets.lengths),
             targets,
-            temperature=options.temperature,
-            student_weight=options.student_weight,
-            detach_visits=options.detach_visits,
+            temperature=self.options.temperature,
+            student_weight=self.options.student_weight,
+            detach_visits=self.options.detach_visits,
             n_items=1,
         )
 
-    def names(self, batch: NDArray[np.int64]) -> str:
+    def names(self, batch: Lesson) -> str:
         """Return which sentences these are."""
-        return "sentences " + ", ".join(map(str, batch.tolist())) + " (from 0)"
+        return "sentences " + ", ".join(map(str, batch.sentences.tolist())) + " (from 0)"
 
     def evaluate(self) -> Mapping[str, float]:
         """Return the sentence F1 against the held-out averages, or against gold."""

@@ -15,7 +15,7 @@ from tiny import ENCODER, bert, left_trees, right_trees, sentences
 import parsers.base
 from parsers.nn.encoders import EncoderConfig
 from parsers.span_parser import SpanParser
-from parsers.span_task import SpanOptions, SpanTask
+from parsers.span_task import START_FIRST, Lesson, SpanOptions, SpanTask
 from parsers.training import NonFiniteError, TrainingConfig, train
 from parsers.tree_data import TreeData, bank_of, trees_of
 from treeavg.averaging.average import average
@@ -51,6 +51,26 @@ def test_every_loss_learns(loss: str, distribution: str, tmp_path: Path) -> None
     assert found[3].tokens == new[3]
     least = 70 if loss in ("engine", "tvd-student", "rkl", "span") else 90
     assert score(right_trees(new), found).value > least
+
+
+def test_losses_that_need_a_start(tmp_path: Path) -> None:
+    """Losses that see what the student visits have an epoch of kl first, unless it is said otherwise."""
+    training = TrainingConfig(epochs=2)
+    starts = {None: 1, 0: 0}
+    weights = {}
+    for given, expected in starts.items():
+        parser = fit(tmp_path / f"run-{given}", loss="js", start_epochs=given, training=training)
+        assert parser.options.start_epochs == expected
+        weights[given] = parser.model.scorer.weight
+    assert not torch.equal(weights[None], weights[0])
+    assert fit(tmp_path / "kl", training=training).options.start_epochs == 0
+    task = SpanTask.new(TreeData.of(TEACHERS), SpanOptions(loss="js", start_epochs=2), ENCODER, 0, None)
+    assert [task.epoch(number)[0].loss for number in (1, 2, 3)] == ["kl", "kl", "js"]
+    assert set(START_FIRST) < set(KINDS)
+    with pytest.raises(ArgumentError, match=r"^start_epochs: expected 0 for the loss 'hard', which needs no start"):
+        fit(tmp_path / "other", loss="hard", start_epochs=1)
+    with pytest.raises(ArgumentError, match=r"^start_epochs: expected at least 0, got -1\."):
+        fit(tmp_path / "other", start_epochs=-1)
 
 
 def test_every_encoder_learns(tmp_path: Path) -> None:
@@ -117,13 +137,17 @@ def test_accumulation_does_not_depend_on_the_split(tmp_path: Path) -> None:
     data = TreeData.of(TEACHERS)
     task = SpanTask.new(data, SpanOptions(size=8, held_out=0.0), ENCODER, 0, None)
     whole = np.arange(12)
+
+    def lesson(sentences: np.ndarray[Any, Any]) -> Lesson:
+        return Lesson(sentences, "kl")
+
     task.model.eval()
 
     def gradient(parts: list[np.ndarray[Any, Any]]) -> torch.Tensor:
         task.model.zero_grad()
-        items = sum(task.items(part) for part in parts)
+        items = sum(task.items(lesson(part)) for part in parts)
         for part in parts:
-            (task.loss(part) / items).backward()
+            (task.loss(lesson(part)) / items).backward()
         grad = task.model.scorer.weight.grad
         assert grad is not None
         return grad.clone()

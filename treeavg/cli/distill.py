@@ -33,7 +33,7 @@ Constituency or dependency trees, as the files say. Stop it at any moment: --res
 #: Folder of the run inside the student's, and the file that is in it from the beginning.
 RUN, RUN_DOCUMENT = "run", "run.json"
 #: Options that only constituency trees have.
-_OF_CONSTITUENCY = ("distribution", "student_weight", "detach_visits", "tags")
+_OF_CONSTITUENCY = ("distribution", "student_weight", "detach_visits", "start_epochs", "tags")
 
 
 def register(verbs: Any) -> None:
@@ -66,6 +66,10 @@ def _add_student(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--temperature", type=float, default=1.0, help="divides the hit counts (1.0)")
     group.add_argument("--student-weight", type=float, default=0.5, help="the student's share in js and tvd (0.5)")
     group.add_argument("--detach-visits", action="store_true", help="leave out the gradient through visits")
+    group.add_argument(
+        "--start-epochs", type=int, metavar="N",
+        help="epochs with kl before the loss (default: 1 for losses that see what the student visits, else 0)",
+    )  # fmt: skip
     group.add_argument(
         "--distribution", choices=options.DISTRIBUTIONS, default="crf", help="normalise over trees or splits (crf)"
     )
