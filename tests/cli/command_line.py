@@ -25,6 +25,11 @@ def command(*arguments: object) -> list[str]:
     return [sys.executable, "-m", "treeavg", *map(str, arguments)]
 
 
+def hear_ctrl_c() -> None:
+    """Let a child process hear Ctrl-C (its `preexec_fn`), which a suite that runs in the background ignores."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def run(
     *arguments: object, folder: Path | None = None, given: bytes = b"", check: bool = False, **environment: str
 ) -> subprocess.CompletedProcess[bytes]:

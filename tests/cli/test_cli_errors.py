@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from command_line import GOLD, OTHER, TEACHERS, TREE, assert_refused, command, run
+from command_line import GOLD, OTHER, TEACHERS, TREE, assert_refused, command, hear_ctrl_c, run
 
 pytestmark = pytest.mark.compiled
 
@@ -230,7 +230,7 @@ def interrupted(folder: Path, number: signal.Signals) -> tuple[int, bytes, bytes
     (folder / "out.txt").write_text("as it was")
     process = subprocess.Popen(
         command("average", "long.txt", "long.txt", "-o", "out.txt"),
-        cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=hear_ctrl_c,
     )  # fmt: skip
     deadline = time.monotonic() + 60
     while len(os.listdir(folder)) < 3 and time.monotonic() < deadline and process.poll() is None:

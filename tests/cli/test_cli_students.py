@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command_line import TREE, assert_refused, command, run, run_here
+from command_line import TREE, assert_refused, command, hear_ctrl_c, run, run_here
 
 from treeavg.cli.options import join_weights
 
@@ -122,15 +122,15 @@ def stopped(folder: Path, name: str, number: signal.Signals) -> tuple[int, str]:
     """Start a run, send a signal when its first checkpoint is there; return exit code and standard error."""
     process = subprocess.Popen(
         command("distill", "a.txt", "b.txt", "-o", name, *LONG, "--checkpoint-minutes", 0.0005),
-        cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+        cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, preexec_fn=hear_ctrl_c,
     )  # fmt: skip
     checkpoints = folder / name / "run" / "checkpoints"
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while not any(checkpoints.glob("step-*")) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
     assert process.poll() is None, "the run was over before the signal"
     process.send_signal(number)
-    _, error = process.communicate(timeout=60)
+    _, error = process.communicate(timeout=120)
     assert not (folder / name / "parser.json").exists()
     return process.returncode, error.decode()
 

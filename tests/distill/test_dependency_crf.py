@@ -15,6 +15,8 @@ from treeavg.distill.dependency_crf import DependencyCRF
 from treeavg.distill.dependency_decoding import best_heads, is_tree
 from treeavg.errors import ArgumentError
 
+#: Looks at torch alone, so once is enough: not in the suite's modes without the compiler.
+no_kernels = pytest.mark.compiled
 SIZES = range(1, 6)
 CHART = torch.zeros(1, 3, 3)
 
@@ -30,6 +32,7 @@ def crf_of(scores: Tensor, space: tuple[bool, bool], *lengths: int, temperature:
     return DependencyCRF(scores, sizes, projective=space[0], multi_root=space[1], temperature=temperature)
 
 
+@no_kernels
 def test_numbers_of_trees() -> None:
     """With equal scores Z counts trees, which is known: of any shape n^(n-1), with several roots (n+1)^(n-1)."""
     counts = {
@@ -68,6 +71,7 @@ def test_against_all_trees(space: tuple[bool, bool], n: int) -> None:
         assert hits[(listed == crf.mbr()[0]).all(1)].item() == pytest.approx(hits.max().item())
 
 
+@no_kernels
 @pytest.mark.parametrize("space", SPACES)
 def test_divergence_against_all_trees(space: tuple[bool, bool]) -> None:
     """KL both ways, and its gradients, are those of the explicit sums: also through the probabilities of arcs."""
@@ -90,6 +94,7 @@ def test_divergence_against_all_trees(space: tuple[bool, bool]) -> None:
         assert crf_of(p, space).kl(crf_of(p, space)).abs().max() < 1e-12
 
 
+@no_kernels
 @pytest.mark.parametrize("space", SPACES)
 def test_derivatives(space: tuple[bool, bool]) -> None:
     """First and second derivatives agree with differences, for ragged lengths."""
@@ -156,6 +161,7 @@ def test_large_scores(space: tuple[bool, bool], scale: float) -> None:
     ]
 
 
+@no_kernels
 def test_determinant() -> None:
     """The elimination is the determinant of Koo et al. (2007), where that can be computed."""
     scores = scores_of(9, 5, scale=1.0, batch=3)
@@ -178,6 +184,7 @@ def test_temperature(space: tuple[bool, bool]) -> None:
     assert hot.entropy.exp().item() == pytest.approx(len(trees(4, *space)), rel=1e-6)
 
 
+@no_kernels
 @pytest.mark.parametrize("space", SPACES)
 def test_float32(space: tuple[bool, bool]) -> None:
     """Results have the type of the scores and the precision that it can hold."""
@@ -189,6 +196,7 @@ def test_float32(space: tuple[bool, bool]) -> None:
     assert half.log_partition.dtype == torch.bfloat16
 
 
+@no_kernels
 @pytest.mark.parametrize("space", SPACES)
 def test_samples(space: tuple[bool, bool]) -> None:
     """Only trees are drawn, each as often as its probability says (within 4.5 standard errors), and repeatably."""
@@ -210,6 +218,7 @@ def test_samples(space: tuple[bool, bool]) -> None:
     assert crf.sample(0).shape == (0, 4, 4)
 
 
+@no_kernels
 @pytest.mark.parametrize("space", SPACES)
 def test_samples_of_long_sentences(space: tuple[bool, bool]) -> None:
     """Frequencies of arcs follow their probabilities where trees cannot be listed; large scores are no obstacle."""
@@ -224,6 +233,7 @@ def test_samples_of_long_sentences(space: tuple[bool, bool]) -> None:
     assert ((found - expected).abs() <= 5 * spread + 2 / count).all()
 
 
+@no_kernels
 def test_is_tree() -> None:
     """What is a tree is what is on the list; what is not has probability 0."""
     for n in range(1, 5):

@@ -9,14 +9,14 @@ import pytest
 import torch
 from enumeration import Enumerated
 from torch import Tensor
-from tree_helpers import BACKENDS, GOLDEN_TREES, SEEDS, assert_close, golden_hits, random_scores
+from tree_helpers import BACKENDS, GOLDEN_TREES, SEEDS, assert_close, each, golden_hits, random_scores
 
 import treeavg
 from treeavg.distill import compiled
 from treeavg.distill.span_crf import SpanCRF
 from treeavg.errors import ArgumentError
 
-both = pytest.mark.parametrize("backend", BACKENDS)
+both = pytest.mark.parametrize("backend", each(BACKENDS))
 LENGTHS = torch.tensor([0, 1, 2, 3, 4, 5, 6])
 
 

@@ -13,7 +13,9 @@ from tree_helpers import (
     BACKENDS,
     GOLDEN_TREES,
     SEEDS,
+    STUDENTS,
     assert_close,
+    each,
     enumerated,
     golden_hits,
     random_logits,
@@ -27,9 +29,8 @@ from treeavg.distill.tree_divergences import DIVERGENCES, Options
 from treeavg.distill.tree_losses import KINDS, REDUCTIONS, TreeTargets, match_entropy, tree_loss
 from treeavg.errors import ArgumentError
 
-STUDENTS = (*BACKENDS, "split")
 EXACT = ("kl", "rkl", "engine", "js", "js-naive", "tvd", "tvd-teacher", "tvd-student")
-students = pytest.mark.parametrize("name", STUDENTS)
+students = pytest.mark.parametrize("name", each(STUDENTS))
 
 
 def compare(
@@ -223,7 +224,7 @@ def test_gradients_against_enumeration(name: str, kind: str, weight: float) -> N
                 assert_close(actual, expected)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", each(BACKENDS))
 def test_gradients_of_crf_students(backend: str) -> None:
     """d KL / d score is mu_q - mu_p; d RKL / d score is a covariance (T.6); none at words and at the root."""
     n, lengths = 6, torch.tensor([6])
@@ -506,7 +507,7 @@ def test_nothing_to_learn(name: str) -> None:
         assert all(not gradient.any() for gradient in gradients)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", each(BACKENDS))
 def test_float32(backend: str) -> None:
     """Single precision, and half types, train too."""
     lengths = torch.tensor([6, 4])

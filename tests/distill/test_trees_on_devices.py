@@ -14,6 +14,8 @@ from treeavg.distill.span_crf import SpanCRF, SplitModel
 from treeavg.distill.tree_losses import KINDS, TreeTargets, tree_loss
 from treeavg.errors import ArgumentError
 
+pytestmark = pytest.mark.compiled  # torch alone: once is enough, not in the suite's modes without the compiler
+
 LENGTHS = torch.tensor([7, 0, 1, 2, 3, 5])
 Student = SpanCRF | SplitModel
 

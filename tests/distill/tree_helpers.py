@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import enumeration
+import pytest
 import torch
 from torch import Tensor
 
 from treeavg.distill.span_crf import SpanCRF, SplitModel
 
 BACKENDS = ("compiled", "steps")
+STUDENTS = (*BACKENDS, "split")
+
+
+def each(names: tuple[str, ...]) -> list[object]:
+    """Return kinds of students as parameters; but for the kernels' own, not in the modes without the compiler."""
+    return [name if name == "compiled" else pytest.param(name, marks=pytest.mark.compiled) for name in names]
+
+
 SEEDS = range(20)
 
 #: Golden T: ((1 2) (3 4)) twice, (1 (2 (3 4))) once.
