@@ -87,6 +87,12 @@ def test_other_verbs() -> None:
     )
 
 
-@pytest.mark.parametrize(("verb", "advice"), [("average", "--jobs 1."), ("parse", "--batch-tokens with a")])
+@pytest.mark.parametrize(
+    ("verb", "advice"),
+    [
+        ("average", "Split the file, or pass --jobs 1."),
+        ("parse", "Pass --batch-tokens with a smaller number, or split"),
+    ],
+)
 def test_too_little_memory(verb: str, advice: str) -> None:
-    assert f"got too little. Split the file, or pass {advice}" in one_line(MemoryError(), arguments_of(verb))
+    assert f"for this input, got too little. {advice}" in one_line(MemoryError(), arguments_of(verb))

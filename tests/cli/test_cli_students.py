@@ -168,6 +168,22 @@ def test_interrupted_before_the_run(folder: Path, monkeypatch: pytest.MonkeyPatc
     assert not (folder / "early").exists()
 
 
+def test_too_little_memory(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch says so in two ways of its own; the line names the option that helps."""
+    torch = pytest.importorskip("torch")
+    for error in (torch.cuda.OutOfMemoryError("CUDA out of memory."), RuntimeError("... can't allocate memory: ...")):
+
+        def fail(*arguments: object, error: Exception = error, **options: object) -> None:
+            raise error
+
+        monkeypatch.setattr("parsers.span_task.SpanTask.loss", fail)
+        monkeypatch.setattr("parsers.span_parser.SpanParser.parse", fail)
+        name = type(error).__name__
+        for arguments in (("distill", "a.txt", "-o", name, *SMALL), ("parse", "student", "a.txt")):
+            done = run_here(*arguments, folder=folder)
+            assert_refused(done, "memory: expected enough for this input, got too little. Pass --batch-tokens with")
+
+
 def on_a_full_disk(folder: Path, size: int, *arguments: object) -> subprocess.CompletedProcess[bytes]:
     """Run ``treeavg`` where no file may grow beyond `size` bytes."""
     return subprocess.run(

@@ -38,7 +38,7 @@ def register(verbs: Any) -> None:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what `average` and `select` share."""
     parser.add_argument("teachers", nargs="+", metavar="TEACHER", help="treebank files over the same sentences")
-    options.add_weights(parser)
+    options.add_weights(parser, estimated=True)
     options.add_objective(parser)
     options.add_alignment(parser)
     options.add_jobs(parser)

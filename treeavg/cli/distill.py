@@ -142,7 +142,8 @@ def run(arguments: argparse.Namespace) -> int:
         "device": arguments.device,
         "resume": arguments.resume,
     }
-    parser = _fit(arguments, shared)
+    with options.memory_of_torch():
+        parser = _fit(arguments, shared)
     if is_first_process():
         parser.save(arguments.output)
         _report(arguments, parser, time.monotonic() - begun)

@@ -73,8 +73,10 @@ def one_line(error: BaseException, arguments: argparse.Namespace) -> str:
     """
     known: Mapping[str, Any] = getattr(arguments, "keywords", {})
     if isinstance(error, MemoryError):
-        less = "--batch-tokens with a smaller number" if "batch_tokens" in known else "--jobs 1"
-        return f"memory: expected enough for this input, got too little. Split the file, or pass {less}."
+        advice = "Split the file, or pass --jobs 1."
+        if "batch_tokens" in known:
+            advice = "Pass --batch-tokens with a smaller number, or split the file."
+        return f"memory: expected enough for this input, got too little. {advice}"
     text = " ".join(str(error).split("\n")) or type(error).__name__
     text = _KEYWORD.sub(partial(_as_option, known), text)
     text = _CHANGED.sub(partial(_as_changed, known), text)

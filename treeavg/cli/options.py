@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +116,19 @@ def use_threads(arguments: argparse.Namespace) -> None:
     torch.set_num_threads(arguments.threads)
 
 
+@contextmanager
+def memory_of_torch() -> Iterator[None]:
+    """Raise a MemoryError where torch says in its own way that memory was too little."""
+    import torch
+
+    try:
+        yield
+    except RuntimeError as error:
+        if isinstance(error, torch.cuda.OutOfMemoryError) or "can't allocate memory" in str(error):
+            raise MemoryError from error
+        raise
+
+
 class _Once(argparse.Action):
     """Store a value; refuse a second one."""
 
@@ -123,15 +138,12 @@ class _Once(argparse.Action):
         setattr(namespace, self.dest, values)
 
 
-def add_weights(parser: argparse.ArgumentParser) -> None:
-    """Add the weights; see `read_weights`."""
-    parser.add_argument(
-        "--weights",
-        action=_Once,
-        metavar="W",
-        help="one number per teacher (--weights 1 2 0.5); a file of numbers or of lines 'teacher number'; or "
-        "'agreement': estimate them from how well teachers agree",
-    )
+def add_weights(parser: argparse.ArgumentParser, *, estimated: bool = False) -> None:
+    """Add the weights; see `read_weights`. Where the verb can estimate them, the help says how."""
+    told = "one number per teacher (--weights 1 2 0.5), or a file of numbers or of lines 'teacher number'"
+    if estimated:
+        told += "; or 'agreement': estimate them from how well teachers agree"
+    parser.add_argument("--weights", action=_Once, metavar="W", help=told)
 
 
 #: Keywords of `treeavg.average` that `add_objective` adds.

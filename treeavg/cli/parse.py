@@ -67,7 +67,8 @@ def run(arguments: argparse.Namespace) -> int:
             raise ArgumentError(f"--decode: expected a span or dependency parser, got {parser.kind}. Leave it out.")
         chosen["decode"] = arguments.decode
     begun = time.monotonic()
-    sentences, words = _parse(parser, arguments, chosen)
+    with options.memory_of_torch():
+        sentences, words = _parse(parser, arguments, chosen)
     if arguments.json:
         seconds = time.monotonic() - begun
         summary = {
