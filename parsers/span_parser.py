@@ -21,6 +21,7 @@ from parsers.weights import load_weights
 from treeavg.alignment import Places
 from treeavg.averaging.hits import HitCounts
 from treeavg.dependency import DependencyTreebank
+from treeavg.distill.tree_losses import KINDS
 from treeavg.errors import AlignmentError, ArgumentError, unknown
 from treeavg.treebank import Treebank
 
@@ -109,7 +110,7 @@ class SpanParser(Parser):
         sentences : Treebank or sequence of sequences of str, optional
             The words; by default those of the teacher that tells the most words apart.
         weights : sequence of numbers, optional
-            Of teachers; each counts 1 by default.
+            Of teachers; each counts 1 by default. Not for ``union`` and ``split-average``, to which all count alike.
         gold : Treebank, optional
             Sentences with words and true trees, for choosing the weights instead of held-out averages.
         tags : bool, default False
@@ -184,6 +185,11 @@ class SpanParser(Parser):
         data = TreeData.of(
             teachers, sentences=sentences, weights=weights, tags=tags, on_error=on_error, places=places
         )  # fmt: skip
+        if KINDS[loss][1] == "teachers" and weights is not None and any(own != weights[0] for own in weights):
+            raise ArgumentError(
+                f"weights: expected equal ones for the loss {loss!r}, to which all teachers count alike, got others. "
+                "Leave teachers out, or pass another loss."
+            )
         task = SpanTask.new(data, options, encoder, training.seed, _judge(gold, tags))
         result = train(task, training, folder, device=device, resume=resume, progress=progress)
         return cls(task.model.cpu(), task.reader, encoder, options, result=result)

@@ -30,7 +30,7 @@ def is_first_process() -> bool:
     >>> is_first_process()
     True
     """
-    return int(os.environ.get("RANK", "0")) == 0
+    return int(os.environ.get("WORLD_SIZE", "1")) == 1 or int(os.environ.get("RANK", "0")) == 0
 
 
 class Processes:

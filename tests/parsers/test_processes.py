@@ -101,4 +101,6 @@ def test_who_is_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RANK", raising=False)
     assert is_first_process()
     monkeypatch.setenv("RANK", "1")
+    assert is_first_process()  # nobody else is there: a cluster's variable
+    monkeypatch.setenv("WORLD_SIZE", "2")
     assert not is_first_process()

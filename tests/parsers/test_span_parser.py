@@ -263,6 +263,7 @@ def test_nan_stops_with_the_batch_named(tmp_path: Path) -> None:
             "student_weight: expected a number between 0 and 1, the ends left",
         ),
         ({"size": 0}, "size: expected at least 1, got 0. Try 200."),
+        ({"loss": "union", "weights": [1, 0, 1]}, "weights: expected equal ones for the loss 'union', to which all"),
         ({"batch_tokens": 0}, "batch_tokens: expected at least 1, got 0. Try 1500."),
         (
             {"gold": RIGHT.replace(tokens=None)},
