@@ -24,7 +24,7 @@ Train one parser, the student, on the trees of several teachers, or on their hit
 Constituency or dependency trees, as the files say. Stop it at any moment: --resume goes on to the same result.
 
   treeavg distill teachers/*.txt -o student/
-  treeavg distill teachers/*.txt -o student/ --loss js --encoder pretrained --pretrained path/to/model
+  treeavg distill teachers/*.txt -o student/ --loss hard --encoder pretrained --pretrained path/to/model
   treeavg distill hits.jsonl -o student/ --epochs 20 --seed 1
   treeavg distill teachers/*.conllu -o student/
   treeavg distill teachers/*.txt -o student/ --resume
