@@ -34,7 +34,7 @@ _HOME_OF = {
     "DependencyParser": "dependency_parser",
     "EncoderConfig": "nn.encoders",
     "SpanParser": "span_parser",
-    "TrainingConfig": "training",
+    "TrainingConfig": "training.config",
     "load": "base",
 }
 

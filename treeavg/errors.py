@@ -8,6 +8,7 @@
     `-- FileError        a path that cannot be opened, read or written     (also an OSError)
 
     SearchLimitWarning   a UserWarning: the best tree found, without a proof
+    LeftOutWarning       a UserWarning: sentences that a training leaves out
 
 Every message reads ``where: expected X, got Y. What to do next.`` Files count lines and columns from 1, Python
 sequences count from 0; the message shows which by its brackets (``teachers[2][117]``) or colons (``file.txt:118:42``).
@@ -62,6 +63,10 @@ class Problem:
 
 class SearchLimitWarning(UserWarning):
     """A search gave up before its tree was proved best."""
+
+
+class LeftOutWarning(UserWarning):
+    """Sentences that a training leaves out, such as very long ones."""
 
 
 def quote(value: object, limit: int = 60) -> str:
