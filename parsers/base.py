@@ -1,4 +1,7 @@
-"""What every parser is: trained elsewhere, it parses, saves itself into a folder, and loads from one."""
+"""What every parser is: trained elsewhere, it parses, saves itself into a folder, and loads from one.
+
+Nothing here loads torch before a parser with weights is saved or loaded.
+"""
 
 from __future__ import annotations
 
@@ -8,27 +11,21 @@ import importlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Self
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from parsers.inputs import as_sentences, resolve_device
 from parsers.json_files import canonical_json, read_json, write_json
-from parsers.storage import damaged, file_digest, no_folder, read_tensors, write_tensors
+from parsers.kinds import KINDS
 from treeavg.dependency import DependencyTreebank
 from treeavg.errors import ArgumentError, FileError, FormatError, quote
 from treeavg.treebank import Treebank
 from treeavg.version import __version__
 
-__all__ = ["KINDS", "Parser", "as_sentences", "load", "resolve_device"]
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
-#: Where the class of each kind of parser is; it is imported when a parser of that kind is loaded.
-KINDS: dict[str, str] = {
-    "benepar": "parsers.benepar:Benepar",
-    "dependency": "parsers.dependency_parser:DependencyParser",
-    "span": "parsers.span_parser:SpanParser",
-}
+__all__ = ["KINDS", "Parser", "as_sentences", "load", "resolve_device"]
 
 #: The layout of a parser's folder; raised whenever an older version could not read a new folder.
 FORMAT = 1
@@ -41,10 +38,11 @@ _RESERVED = ("treeavg", "format", "kind", "version", "weights", "checksum")
 class Parser(abc.ABC):
     """A parser: words in, trees out; saved and loaded as a folder.
 
-    A folder holds ``parser.json`` (kind, format number, everything but numbers, checksums) and the weights as
-    safetensors. How a parser is trained (``fit``) is each class's own.
+    A folder holds ``parser.json`` (kind, format number, everything but numbers, checksums) and, if there are weights,
+    these as safetensors. How a parser is trained (``fit``) is each class's own.
 
-    A class of parsers sets `kind`, has a line in `KINDS`, and implements `parse`, `_state` and `_from_state`.
+    A class of parsers sets `kind`, has a line in `parsers.kinds.KINDS`, and implements `parse`, `_state` and
+    `_from_state`.
 
     Examples
     --------
@@ -128,15 +126,16 @@ class Parser(abc.ABC):
             created = not target.exists()
             target.mkdir(parents=True, exist_ok=True)
         except OSError as error:
+            from parsers.storage import no_folder
+
             raise no_folder(target, error) from None
         try:
-            digest = write_tensors(target / new, tensors, {"kind": self.kind})
             document = {
                 "treeavg": "parser",
                 "format": FORMAT,
                 "kind": self.kind,
                 "version": __version__,
-                "weights": {"file": new, "sha256": digest},
+                "weights": _write_weights(target / new, tensors, self.kind),
                 **state,
             }
             write_json(target / DOCUMENT, {**document, "checksum": _checksum(document)})
@@ -244,11 +243,26 @@ def _read_document(folder: Path) -> dict[str, Any]:
         )
     checksum = document.pop("checksum", None)
     if checksum != _checksum(document):
+        from parsers.storage import damaged
+
         raise damaged(path, "others (SHA-256)")
     return document
 
 
+def _write_weights(path: Path, tensors: dict[str, Tensor], kind: str) -> dict[str, str] | None:
+    """Write the weights, if there are any, and return what parser.json says of them."""
+    if not tensors:
+        return None
+    from parsers.storage import write_tensors
+
+    return {"file": path.name, "sha256": write_tensors(path, tensors, {"kind": kind})}
+
+
 def _read_weights(folder: Path, document: Mapping[str, Any]) -> dict[str, Tensor]:
+    if document["weights"] is None:
+        return {}
+    from parsers.storage import file_digest, read_tensors
+
     path = folder / document["weights"]["file"]
     tensors, _ = read_tensors(path)
     if file_digest(path) != document["weights"]["sha256"]:

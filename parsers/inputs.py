@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-
-import torch
+from typing import TYPE_CHECKING
 
 from treeavg.dependency import DependencyTreebank
 from treeavg.errors import ArgumentError, quote, unknown
 from treeavg.treebank import Treebank
+
+if TYPE_CHECKING:
+    import torch  # loaded only where a device is asked for: heuristics parse without it
 
 
 def resolve_device(device: str | torch.device = "auto") -> torch.device:
@@ -34,6 +36,8 @@ def resolve_device(device: str | torch.device = "auto") -> torch.device:
     >>> resolve_device("cpu")
     device(type='cpu')
     """
+    import torch
+
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

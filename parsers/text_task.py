@@ -101,7 +101,7 @@ class Text:
             warnings.warn(
                 LeftOutWarning(
                     f"{too_long:,} of {len(words):,} sentences have more than {options.longest} words and are not "
-                    f"trained on, the longest {int(lengths.max()):,}. A larger longest includes them."
+                    f"trained on. Pass longest={int(lengths.max())} to include them."
                 ),
                 stacklevel=3,
             )

@@ -35,6 +35,8 @@ ALLOWED = {
     ("averaging.fallback", "scipy"),
     ("cli.options", "torch"),
     ("cli.distill", "parsers"),
+    ("cli.fit", "parsers"),
+    ("cli.training", "parsers"),
     ("cli.parse", "parsers"),
 }
 
@@ -92,7 +94,9 @@ SHARED_BY_PARSERS: dict[str, tuple[str, ...]] = {
     "storage": ("json_files",),
     "nn": (),
     "training": ("inputs", "json_files", "storage", "weights"),
-    "base": ("inputs", "json_files", "storage"),
+    "kinds": ("options",),
+    "options": ("training",),
+    "base": ("inputs", "json_files", "kinds", "storage"),
 }
 
 
@@ -211,7 +215,7 @@ def test_options_repeat_the_tables() -> None:
     from parsers.nn import encoders
     from parsers.training import config, runs
     from treeavg.averaging.average import LABELS, METHODS, OBJECTIVES
-    from treeavg.cli import distill, options
+    from treeavg.cli import options, training
     from treeavg.distill import dependency_losses, tree_losses
     from treeavg.formats import FORMATS
     from treeavg.metrics import CONVENTIONS, METRICS
@@ -229,7 +233,7 @@ def test_options_repeat_the_tables() -> None:
     assert encoders.KINDS == options.ENCODERS
     assert config.SCHEDULES == options.SCHEDULES
     assert config.PRECISIONS == options.PRECISIONS
-    assert runs.DOCUMENT == distill.RUN_DOCUMENT
+    assert runs.DOCUMENT == training.RUN_DOCUMENT
 
 
 def loaded_after(statement: str) -> set[str]:

@@ -11,13 +11,26 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import NoReturn
 
-from treeavg.cli import agree, average, completion, convert, demo, distill, parse, score, select, select_teachers, show
+from treeavg.cli import (
+    agree,
+    average,
+    completion,
+    convert,
+    demo,
+    distill,
+    fit,
+    parse,
+    score,
+    select,
+    select_teachers,
+    show,
+)
 from treeavg.cli.messages import one_line
 from treeavg.cli.options import join_weights
 from treeavg.errors import TreeavgError
 from treeavg.version import __version__
 
-VERBS = (average, select, select_teachers, score, agree, convert, show, distill, parse, demo, completion)
+VERBS = (average, select, select_teachers, score, agree, convert, show, fit, distill, parse, demo, completion)
 
 #: Exit codes: done; bad input or usage; the reader of standard output went away; Ctrl-C.
 DONE, BAD_INPUT, CLOSED_PIPE, INTERRUPTED = 0, 2, 141, 130

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import sys
 import time
 from contextlib import AbstractContextManager
-from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
-from treeavg.cli import options
+from treeavg.cli import options, training
 from treeavg.cli.messages import keywords_of, option_of
-from treeavg.errors import ArgumentError, FileError
+from treeavg.errors import ArgumentError
 
 if TYPE_CHECKING:
-    from parsers.training import TrainingConfig
     from treeavg.alignment import Places
 
 DESCRIPTION = """\
@@ -30,8 +26,6 @@ Constituency or dependency trees, as the files say. Stop it at any moment: --res
   treeavg distill teachers/*.txt -o student/ --resume
 """
 
-#: Folder of the run inside the student's, and the file that is in it from the beginning.
-RUN, RUN_DOCUMENT = "run", "run.json"
 #: Options that only constituency trees have.
 _OF_CONSTITUENCY = ("distribution", "student_weight", "detach_visits", "start_epochs", "tags")
 
@@ -42,8 +36,7 @@ def register(verbs: Any) -> None:
     parser.add_argument(
         "teachers", nargs="+", metavar="TEACHER", help="treebank files over the same sentences, or files of hit counts"
     )
-    parser.add_argument("-o", "--output", required=True, metavar="FOLDER", help="the student's folder")
-    parser.add_argument("--resume", action="store_true", help="go on with the run in the folder")
+    training.add_output_folder(parser, "student")
     parser.add_argument(
         "--sentences", metavar="FILE", help="the words: plain text or a treebank (default: a teacher's)"
     )
@@ -53,7 +46,7 @@ def register(verbs: Any) -> None:
     _add_training(parser)
     options.add_json(parser)
     options.add_input(parser)
-    parser.set_defaults(run=run, left=_left, keywords=keywords_of(parser))
+    parser.set_defaults(run=run, left=training.left_by_training, keywords=keywords_of(parser))
 
 
 def _add_student(parser: argparse.ArgumentParser) -> None:
@@ -100,10 +93,8 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--held-out", type=float, default=0.05, help="share of sentences that choose the epoch (0.05)")
     group.add_argument("--patience", type=int, default=0, help="stop after so many epochs without gain (0: never)")
     group.add_argument("--seed", type=int, default=0, help="default: 0")
-    group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ... (auto)")
     group.add_argument("--precision", choices=options.PRECISIONS, default="auto", help="auto: bfloat16 where it pays")
-    group.add_argument("--compile", action="store_true", help="torch.compile, on CUDA")
-    options.add_threads(group)
+    training.add_machine(group)
     group.add_argument("--checkpoint-minutes", type=float, default=5.0, help="minutes between checkpoints (5)")
 
 
@@ -114,7 +105,7 @@ def run(arguments: argparse.Namespace) -> int:
     from parsers.nn.encoders import EncoderConfig
     from parsers.training import TrainingConfig, is_first_process
 
-    training = _training(arguments, TrainingConfig)
+    config = TrainingConfig(**training.training_of(arguments, TrainingConfig))
     encoder = EncoderConfig(
         kind=arguments.encoder,
         pretrained=arguments.pretrained,
@@ -127,15 +118,15 @@ def run(arguments: argparse.Namespace) -> int:
         characters=arguments.characters,
     )
     options.use_threads(arguments)
-    _require_place(arguments)
+    training.require_place(arguments, "student")
     begun = time.monotonic()
     shared: dict[str, Any] = {
-        "folder": os.path.join(arguments.output, RUN),
+        "folder": training.run_folder(arguments),
         "sentences": _sentences(arguments),
         "loss": arguments.loss,
         "temperature": arguments.temperature,
         "encoder": encoder,
-        "training": training,
+        "training": config,
         "batch_tokens": arguments.batch_tokens,
         "held_out": arguments.held_out,
         "on_error": arguments.on_error,
@@ -146,7 +137,8 @@ def run(arguments: argparse.Namespace) -> int:
         parser = _fit(arguments, shared)
     if is_first_process():
         parser.save(arguments.output)
-        _report(arguments, parser, time.monotonic() - begun)
+        against = "gold" if arguments.gold is not None else "the average"
+        training.report(arguments, parser, time.monotonic() - begun, "{:.2f} against " + against, loss=arguments.loss)
     return 0
 
 
@@ -239,11 +231,6 @@ def _named(arguments: argparse.Namespace) -> AbstractContextManager[None]:
     return sentences_of(arguments.sentences or arguments.teachers[0], 0)
 
 
-def _training(arguments: argparse.Namespace, config: type[TrainingConfig]) -> TrainingConfig:
-    names = {field.name for field in fields(config)} & set(vars(arguments))
-    return config(**{name: getattr(arguments, name) for name in names})
-
-
 def _sentences(arguments: argparse.Namespace) -> Any:
     from treeavg.formats.text import read_sentences
 
@@ -252,45 +239,3 @@ def _sentences(arguments: argparse.Namespace) -> Any:
             raise ArgumentError("--tags: expected --sentences with a tagged treebank, got none. Name the file.")
         return None
     return read_sentences(arguments.sentences, encoding=arguments.encoding)
-
-
-def _require_place(arguments: argparse.Namespace) -> None:
-    """Raise before anything is read where the student could not be saved later."""
-    folder = arguments.output
-    if os.path.exists(folder) and not os.path.isdir(folder):
-        raise FileError(f"{folder}: expected a folder for the student, got a file. Choose another name.")
-    if not arguments.resume and os.path.exists(os.path.join(folder, "parser.json")):
-        raise ArgumentError(
-            f"{folder}: expected a new folder, got one that holds a parser. Choose another, or pass --resume to go on "
-            "with its training."
-        )
-
-
-def _report(arguments: argparse.Namespace, parser: Any, seconds: float) -> None:
-    result = parser.result
-    if arguments.json:
-        summary = {
-            "output": arguments.output,
-            "kind": parser.kind,
-            "loss": arguments.loss,
-            "best_score": result.best_score,
-            "best_epoch": result.best_epoch,
-            "steps": result.steps,
-            "seconds": round(seconds, 3),
-        }
-        json.dump(summary, sys.stdout)
-        print()
-        return
-    against = "gold" if arguments.gold is not None else "the average"
-    print(
-        f"treeavg: {arguments.output}: a {parser.kind} parser, {result.best_score:.2f} against {against} in epoch "
-        f"{result.best_epoch}, after {seconds:,.0f} s",
-        file=sys.stderr,
-    )
-
-
-def _left(arguments: argparse.Namespace) -> str:
-    """Return what is left where the work is interrupted."""
-    if os.path.exists(os.path.join(arguments.output, RUN, RUN_DOCUMENT)):
-        return "the run is kept, --resume goes on with it."
-    return "nothing was written."

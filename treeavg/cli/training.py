@@ -1,0 +1,78 @@
+"""What verbs that train share: the run inside the parser's folder, the training's options, the last line."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+from treeavg.cli import options
+from treeavg.errors import ArgumentError, FileError
+
+if TYPE_CHECKING:
+    from parsers.training import TrainingConfig
+
+#: Folder of the run inside the parser's, and the file that is in it from the beginning.
+RUN, RUN_DOCUMENT = "run", "run.json"
+
+
+def run_folder(arguments: argparse.Namespace) -> str:
+    """Return the run's folder."""
+    return os.path.join(arguments.output, RUN)
+
+
+def require_place(arguments: argparse.Namespace, what: str) -> None:
+    """Raise before anything is read where the parser could not be saved later."""
+    folder = arguments.output
+    if os.path.exists(folder) and not os.path.isdir(folder):
+        raise FileError(f"{folder}: expected a folder for the {what}, got a file. Choose another name.")
+    if not arguments.resume and os.path.exists(os.path.join(folder, "parser.json")):
+        raise ArgumentError(
+            f"{folder}: expected a new folder, got one that holds a parser. Choose another, or pass --resume to go on "
+            "with its training."
+        )
+
+
+def left_by_training(arguments: argparse.Namespace) -> str:
+    """Return what is left where the work is interrupted."""
+    if os.path.exists(os.path.join(run_folder(arguments), RUN_DOCUMENT)):
+        return "the run is kept, --resume goes on with it."
+    return "nothing was written."
+
+
+def add_output_folder(parser: argparse.ArgumentParser, what: str) -> None:
+    """Add where the parser goes, and going on with its run."""
+    parser.add_argument("-o", "--output", required=True, metavar="FOLDER", help=f"the {what}'s folder")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in the folder")
+
+
+def add_machine(group: Any) -> None:
+    """Add what a training is computed on, which decides nothing else."""
+    group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ... (auto)")
+    group.add_argument("--compile", action="store_true", help="torch.compile, on CUDA")
+    options.add_threads(group)
+
+
+def training_of(arguments: argparse.Namespace, config: type[TrainingConfig]) -> dict[str, Any]:
+    """Return the training's options among a verb's."""
+    names = {field.name for field in fields(config)} & set(vars(arguments))
+    return {name: getattr(arguments, name) for name in names}
+
+
+def report(arguments: argparse.Namespace, parser: Any, seconds: float, measure: str, **more: Any) -> None:
+    """Print what came out: a line for people, with the best score put into `measure`, or JSON."""
+    result = parser.result
+    if arguments.json:
+        scores = {} if result is None else {
+            "best_score": result.best_score, "best_epoch": result.best_epoch, "steps": result.steps,
+        }  # fmt: skip
+        summary = {"output": arguments.output, "kind": parser.kind, **more, **scores, "seconds": round(seconds, 3)}
+        json.dump(summary, sys.stdout)
+        print()
+        return
+    best = "" if result is None else f", {measure.format(result.best_score)} in epoch {result.best_epoch}"
+    article = "an" if parser.kind[0] in "aeiou" else "a"
+    print(f"treeavg: {arguments.output}: {article} {parser.kind} parser{best}, after {seconds:,.0f} s", file=sys.stderr)
