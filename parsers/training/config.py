@@ -12,6 +12,7 @@ from treeavg.errors import ArgumentError, quote, unknown
 SCHEDULES = ("linear", "cosine", "constant")
 PRECISIONS = ("auto", "float32", "bfloat16")
 AVERAGES = ("none", "ema")
+OPTIMIZERS = ("adamw", "sgd")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,13 +27,15 @@ class TrainingConfig:
         The highest; above 0.
     encoder_learning_rate : float, default 3e-5
         The same for the parameters of the group ``pretrained``; above 0.
+    optimizer : str, default "adamw"
+        ``adamw``, or ``sgd``: steepest descent without momentum.
     schedule : str, default "linear"
         How the learning rate falls after the warm-up: ``linear`` or ``cosine``, to 0 at the end of the last epoch, or
         ``constant``.
     warmup : float, default 0.05
         Share of the training in which the learning rate rises from 0; 0 to below 1.
     weight_decay : float, default 0.01
-        Of AdamW, on matrices only (not on biases and gains); at least 0.
+        On matrices only (not on biases and gains); at least 0.
     betas : tuple of two floats, default (0.9, 0.999)
         Of AdamW; each from 0 to below 1.
     clip : float, default 1.0
@@ -74,6 +77,7 @@ class TrainingConfig:
     epochs: int = 10
     learning_rate: float = 1e-3
     encoder_learning_rate: float = 3e-5
+    optimizer: str = "adamw"
     schedule: str = "linear"
     warmup: float = 0.05
     weight_decay: float = 0.01
@@ -117,7 +121,12 @@ class TrainingConfig:
         ):
             raise self._wrong("betas", "two numbers from 0 to below 1", betas)
         object.__setattr__(self, "betas", (float(betas[0]), float(betas[1])))
-        for name, known in (("schedule", SCHEDULES), ("precision", PRECISIONS), ("average", AVERAGES)):
+        for name, known in (
+            ("optimizer", OPTIMIZERS),
+            ("schedule", SCHEDULES),
+            ("precision", PRECISIONS),
+            ("average", AVERAGES),
+        ):
             if getattr(self, name) not in known:
                 raise unknown(name, getattr(self, name), known)
         if not isinstance(self.compile, bool):

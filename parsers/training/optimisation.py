@@ -1,4 +1,4 @@
-"""What a step of training needs: groups of parameters, AdamW, a moving average of weights."""
+"""What a step of training needs: groups of parameters, an optimizer, a moving average of weights."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ GROUPS = ("pretrained", "new")
 
 
 class Parameters:
-    """The parameters to train, by name, and their AdamW.
+    """The parameters to train, by name, and their optimizer.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ class Parameters:
         ]
         self.all = [parameter for part in parts.values() for parameter in part]
         self.names = [names[id(parameter)] for parameter in self.all]
-        self.optimizer = _adamw(
+        self.optimizer = _optimizer(
             [
                 {"params": part, "weight_decay": config.weight_decay if decays else 0.0}
                 for (_, decays), part in parts.items()
@@ -135,7 +135,9 @@ class Parameters:
         self.optimizer.load_state_dict({"state": state, "param_groups": self.optimizer.state_dict()["param_groups"]})
 
 
-def _adamw(groups: list[dict[str, Any]], config: TrainingConfig, *, fused: bool) -> torch.optim.AdamW:
+def _optimizer(groups: list[dict[str, Any]], config: TrainingConfig, *, fused: bool) -> torch.optim.Optimizer:
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=config.learning_rate)
     if fused:
         try:
             return torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=True)

@@ -207,6 +207,25 @@ def test_a_step_by_hand(tmp_path: Path) -> None:
         assert torch.allclose(weights(task)[name], expected, atol=1e-5), name
 
 
+def test_a_step_of_steepest_descent(tmp_path: Path) -> None:
+    """By hand, and interrupted and resumed."""
+    task, other = Plain([12]), Plain([12])
+    options = TrainingConfig(
+        epochs=1, optimizer="sgd", learning_rate=3.0, encoder_learning_rate=3.0, schedule="constant", warmup=0.0,
+        clip=0.0, weight_decay=0.1,
+    )  # fmt: skip
+    train(task, options, tmp_path / "run", device="cpu", progress=Quiet())
+    nn.functional.cross_entropy(other.model(other.inputs), other.targets).backward()
+    for name, parameter in other.model.named_parameters():
+        assert parameter.grad is not None
+        decay = 0.1 if parameter.ndim > 1 else 0.0
+        expected = parameter.detach() - 3.0 * (parameter.grad + decay * parameter.detach())
+        assert torch.allclose(weights(task)[name], expected, atol=1e-5), name
+    again = Plain([12])
+    train(again, options, tmp_path / "run", device="cpu", progress=Quiet(), resume=True)
+    assert same(weights(task), weights(again))
+
+
 def test_without_a_fused_kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An older torch has none for the CPU: the plain one does the same."""
     fused, plain = ToyTask(), ToyTask()
@@ -633,7 +652,7 @@ def test_options_out_of_range(name: str, values: list[Any], expected: str) -> No
 
 
 def test_options() -> None:
-    for name, known in (("schedule", "linear"), ("precision", "bfloat16"), ("average", "ema")):
+    for name, known in (("optimizer", "sgd"), ("schedule", "linear"), ("precision", "bfloat16"), ("average", "ema")):
         with says(
             ArgumentError, f"{name}: expected one of ", f"'{known}'", f"got {known[:-1]!r}. Did you mean {known!r}?"
         ):
