@@ -56,10 +56,12 @@ class Heuristic(Parser):
         ----------
         sentences : Treebank, DependencyTreebank or sequence of sequences of str
             Not looked at, except by `FromFile`, which repeats the trees of this treebank.
-        folder, options, gold, device, resume, progress
+        folder, options
             Not looked at: they are here so that a heuristic can stand where a teacher is trained. No run is written.
         training : TrainingConfig, optional
             Only its seed is looked at, and only by `Random`.
+        gold, device, resume, progress
+            Not looked at.
 
         Returns
         -------
@@ -75,6 +77,10 @@ class Heuristic(Parser):
         >>> Balanced.fit([["it", "rains"]]).parse([["it", "rains"]])[0].spans
         [(0, 2)]
         """
+        return cls._fitted(sentences, training.seed if training is not None else 0)
+
+    @classmethod
+    def _fitted(cls, sentences: Sentences, seed: int) -> Self:
         return cls()
 
     def parse(self, sentences: Sentences, *, batch_tokens: int = 4096, device: str | torch.device = "auto") -> Treebank:
@@ -209,6 +215,8 @@ class FromFile(Heuristic):
     ----------
     trees : str, os.PathLike or Treebank
         A file that `treeavg.read` reads, or what it has read: constituency trees of any shape.
+    on_error : str, default "raise"
+        ``skip`` reads an empty or erroneous line of the file as a missing sentence.
 
     Raises
     ------
@@ -230,9 +238,10 @@ class FromFile(Heuristic):
 
     kind: ClassVar[str] = "from-file"
 
-    def __init__(self, trees: str | os.PathLike[str] | Treebank) -> None:
-        self.name = "trees" if isinstance(trees, Treebank) else os.fspath(trees)
-        bank = trees if isinstance(trees, Treebank) else read(trees)
+    def __init__(self, trees: str | os.PathLike[str] | Treebank, *, on_error: str = "raise") -> None:
+        self.name, bank = "trees", trees
+        if not isinstance(trees, (Treebank, DependencyTreebank)):
+            self.name, bank = os.fspath(trees), read(trees, on_error=on_error)
         if not isinstance(bank, Treebank):
             raise ArgumentError(f"{self.name}: expected constituency trees, got dependency trees. Name another file.")
         self.trees: Treebank = bank

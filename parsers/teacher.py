@@ -17,7 +17,7 @@ from parsers.base import Parser, as_sentences, resolve_device
 from parsers.nn.batches import token_batches
 from parsers.nn.words import WordReader
 from parsers.options import TeacherOptions
-from parsers.text_task import Judge, Text, TextTask
+from parsers.text_task import Text, TextTask, judge_of
 from parsers.training import Progress, TrainingConfig, TrainingResult, train
 from parsers.tree_data import bank_of
 from parsers.weights import load_weights
@@ -115,7 +115,7 @@ class Teacher(Parser):
                 "Pass the options of this teacher."
             )
         words = as_sentences(sentences)
-        text = Text.of(words, options, training.seed, shortest=cls.shortest, judge=_judge(gold))
+        text = Text.of(words, options, training.seed, shortest=cls.shortest, judge=judge_of(gold))
         reader = cls._reader(text.take(text.chosen), options)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(training.seed)
@@ -266,15 +266,3 @@ class Teacher(Parser):
             order += indices
         bank = Treebank.concatenate(parts)[np.argsort(order, kind="stable")]
         return bank.replace(tokens=StringColumn.of(word for own in words for word in own))
-
-
-def _judge(gold: Treebank | DependencyTreebank | None) -> Judge | None:
-    """Return the words and the trees of true trees."""
-    if gold is None:
-        return None
-    if not isinstance(gold, Treebank) or gold.tokens is None or not gold.token_count:
-        kind = "no words" if isinstance(gold, Treebank) else "dependency trees"
-        raise ArgumentError(
-            f"gold: expected constituency trees with words, got {kind}. Leave it out to judge by the held-out loss."
-        )
-    return as_sentences(gold), gold

@@ -13,10 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from parsers.inputs import as_sentences
 from parsers.nn.batches import token_batches
 from parsers.nn.words import WordReader
 from parsers.options import TeacherOptions
 from parsers.training import NonFiniteError, seed_for
+from treeavg.dependency import DependencyTreebank
 from treeavg.errors import ArgumentError, LeftOutWarning
 from treeavg.metrics.scoring import score
 from treeavg.treebank import Treebank
@@ -272,6 +274,38 @@ class TextTask:
     def describe(self) -> Mapping[str, Any]:
         """Return what the run depends on."""
         return {**asdict(self.options), "text": self.text.describe(), "reader": _digest(self.reader.to_json())}
+
+
+def judge_of(gold: Treebank | DependencyTreebank | None) -> Judge | None:
+    """Return the words and the trees of true trees, checked.
+
+    Parameters
+    ----------
+    gold : Treebank, optional
+        With words.
+
+    Returns
+    -------
+    Judge or None
+
+    Raises
+    ------
+    ArgumentError
+        They are dependency trees, or have no words.
+
+    Examples
+    --------
+    >>> judge_of(Treebank.from_constituents([["it", "rains"]], [[(0, 2)]]))
+    ([['it', 'rains']], <Treebank: 1 sentence, 2 tokens, 1 constituent>)
+    """
+    if gold is None:
+        return None
+    if not isinstance(gold, Treebank) or gold.tokens is None or not gold.token_count:
+        kind = "no words" if isinstance(gold, Treebank) else "dependency trees"
+        raise ArgumentError(
+            f"gold: expected constituency trees with words, got {kind}. Leave it out to judge by the held-out loss."
+        )
+    return as_sentences(gold), gold
 
 
 def _digest(document: Mapping[str, Any]) -> str:

@@ -101,7 +101,8 @@ def _add_options(parser: KindParser) -> None:
     for name, purpose in _TRAINING.items():
         default = getattr(recipe, name)
         group.add_argument(option_of(name), type=type(default), help=f"{purpose} ({default})")
-    group.add_argument("--precision", choices=options.PRECISIONS, help=f"of the arithmetic ({recipe.precision})")
+    if not any(item.name == "precision" for item in fields(own)):  # of teachers that read with an encoder: their own
+        group.add_argument("--precision", choices=options.PRECISIONS, help=f"of the arithmetic ({recipe.precision})")
     training.add_machine(group)
     group = parser.add_argument_group("input")
     group.add_argument(
@@ -132,8 +133,9 @@ def run(arguments: argparse.Namespace) -> int:
     from parsers.training import TrainingConfig, is_first_process
 
     chosen, recipe = options_of(arguments.kind).presets()[arguments.preset]
-    chosen = replace(chosen, **_given(arguments, [item.name for item in fields(chosen)]))
-    recipe = replace(recipe, **_given(arguments, training.training_of(arguments, TrainingConfig)))
+    own = [item.name for item in fields(chosen)]
+    chosen = replace(chosen, **_given(arguments, own))
+    recipe = replace(recipe, **_given(arguments, set(training.training_of(arguments, TrainingConfig)) - set(own)))
     options.use_threads(arguments)
     training.require_place(arguments, "parser")
     begun = time.monotonic()

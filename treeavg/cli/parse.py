@@ -97,7 +97,8 @@ def _parse(parser: Any, arguments: argparse.Namespace, chosen: dict[str, Any]) -
     with closing(reader), AtomicFile(arguments.output) as file, hits, compiling_notice(), shown as progress:
         for batch in reader:
             with sentences_of(reader.name, done):
-                bank = spelt.put_into(parser.parse(batch, **chosen), done)
+                place = {"first": done} if parser.kind == "from-file" else {}
+                bank = spelt.put_into(parser.parse(batch, **chosen, **place), done)
                 hits.add(batch, bank)
                 target = format_of(arguments.output, name=arguments.output_format, kind=kind_of(bank))
                 file.write(target.serialize(bank, done))
