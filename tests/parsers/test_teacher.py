@@ -154,7 +154,8 @@ def test_a_resumed_run_is_the_same(toy: Toy, tmp_path: Path) -> None:
 def test_long_sentences_are_left_out_aloud(tmp_path: Path) -> None:
     text = [["a", "b", "c"]] * 30 + [["a"] * 9]
     with pytest.warns(
-        LeftOutWarning, match=r"^1 of 31 sentences have more than 5 words and are not trained on\. Pass longest=9 to incl"
+        LeftOutWarning,
+        match=r"^1 of 31 sentences have more than 5 words and are not trained on\. Pass longest=9 to incl",
     ):
         toy = Toy.fit(text, folder=tmp_path / "run", options=ToyOptions(longest=5), training=TRAINING, device="cpu")
     assert len(toy.parse(text)[30].spans) == 8  # parsed all the same
