@@ -1,11 +1,15 @@
 """Students trained on published teachers' trees and tested on another domain: the tables of docs/students.md.
 
-    python -m benchmarks.students FOLDER text                       # the texts, made from ../shared/data
+    python -m benchmarks.students FOLDER text [--corpus DIR]        # the texts, made from ../shared/data
     python -m benchmarks.students FOLDER losses                     # five losses, three seeds
     python -m benchmarks.students FOLDER scratch                    # BiLSTM, then self-training
     python -m benchmarks.students FOLDER pretrained --encoder DIR   # a Hugging Face encoder, then self-training
+    python -m benchmarks.students FOLDER more --encoder DIR         # two more rounds of self-training
     python -m benchmarks.students FOLDER small                      # a BiLSTM on what the pretrained student says
     python -m benchmarks.students FOLDER score                      # everything in FOLDER against gold
+
+The last round and the last small student read 50,000 English sentences of many kinds as well: ``npm pack
+nlp-corpus@4.4.0``, unpacked, is the DIR of ``--corpus`` (its licence: MIT).
 
 Every step is a command of treeavg's, printed before it runs; a student that is there is not trained again, and one that
 was interrupted goes on. Development data, on which teachers and recipes were chosen: the first 800 sentences of
@@ -15,12 +19,16 @@ wsj-sample. Test data: wsj22. No gold tree is trained on.
 from __future__ import annotations
 
 import argparse
+import json
+import random
 import re
 import statistics
 import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+
+from nltk.tokenize import TreebankWordTokenizer
 
 import treeavg
 from benchmarks.common import treeavg as command
@@ -82,6 +90,25 @@ class Recipe:
                 text = "".join(" ".join(own) + "\n" for own in kept)
                 (self.folder / f"{name}.{kind}.txt").write_text(text, encoding="utf-8")
 
+    def more_text(self, corpus: Path) -> None:
+        """Write sentences of a package of English text, without those of the development and test texts."""
+        known = {
+            tuple(line.lower().split())
+            for name in ("development", "test")
+            for line in (self.folder / f"{name}.raw.txt").read_text(encoding="utf-8").splitlines()
+        }
+        cut, found = TreebankWordTokenizer(), {}
+        for number in range(100):
+            for sentence in json.loads((corpus / "builds" / f"doc-{number}.json").read_text(encoding="utf-8")):
+                words = [word for word in cut.tokenize(_plain(sentence)) if _WORD.search(word)]
+                key = tuple(word.lower() for word in words)
+                if 4 <= len(words) <= 45 and key not in known:
+                    found.setdefault(key, words)
+        lines = [" ".join(words) + "\n" for words in found.values()]
+        random.Random(0).shuffle(lines)
+        for name, part in (("english-1", lines[:12_000]), ("english-2", lines[12_000:50_000])):
+            (self.folder / f"{name}.raw.txt").write_text("".join(part), encoding="utf-8")
+
     def losses(self) -> None:
         """Train a student for each loss and seed on half of the text, all teachers; parse the test text."""
         half = [self.folder / path.name for path in self.teachers()]
@@ -109,10 +136,7 @@ class Recipe:
 
     def pretrained(self, encoder: str) -> None:
         """Fine-tune a pretrained encoder in two stages."""
-        options = (
-            "--encoder", "pretrained", "--pretrained", encoder, "--layers", 0, "--words", 0, "--characters", 0,
-            "--learning-rate", 0.001, "--encoder-learning-rate", 0.0002, "--precision", "bfloat16",
-        )  # fmt: skip
+        options = fine_tuning(encoder)
         self.distill("pretrained-1", *self._chosen(), *options, "--epochs", 3, "--seed", 3)
         self._relabel("pretrained-1", "wsj", "raw")
         self._join("pretrained.hits", "wsj.pretrained-1.hits")
@@ -120,13 +144,37 @@ class Recipe:
         for name in ("pretrained-1", "pretrained-2"):
             self._parse(name, "raw")
 
+    def more(self, encoder: str) -> None:
+        """Two more rounds, each from the encoder's own weights, on what the student of the round before says."""
+        rounds = (
+            ("pretrained-3", "pretrained-2", ("wsj", "gum"), 4, 6),
+            ("pretrained-4", "pretrained-3", ("wsj", "gum", "english-1"), 3, 7),
+        )
+        for name, before, texts, epochs, seed in rounds:
+            for text in texts:
+                self._relabel(before, text, "raw")
+            self._join(f"{name}.hits", *(f"{text}.{before}.hits" for text in texts))
+            self.distill(
+                name, f"{name}.hits", *fine_tuning(encoder), "--epochs", epochs, "--seed", seed, "--held-out", 0.02
+            )
+            self._parse(name, "raw")
+
     def small(self) -> None:
-        """Train from scratch on the teachers, and on the second pretrained student's trees of raw text."""
-        for text in ("wsj", "gum"):
-            self._relabel("pretrained-2", text, "raw")
-        self._join("small.hits", "wsj.pretrained-2.hits", "gum.pretrained-2.hits")
-        self.distill("scratch-3", "small.hits", "--dropout", 0.35, "--epochs", 5, "--seed", 4, "--held-out", 0.02)
-        self._parse("scratch-3", "raw")
+        """Train from scratch on the teachers, and on pretrained students' trees of raw text."""
+        recipes = (
+            ("scratch-3", "pretrained-2", ("wsj", "gum"), 5, 4),
+            ("scratch-4", "pretrained-4", ("wsj", "gum", "english-1", "english-2"), 6, 8),
+        )
+        for name, before, texts, epochs, seed in recipes:
+            if not (self.folder / before).exists():
+                continue
+            for text in texts:
+                self._relabel(before, text, "raw")
+            self._join(f"{name}.hits", *(f"{text}.{before}.hits" for text in texts))
+            self.distill(
+                name, f"{name}.hits", "--dropout", 0.35, "--epochs", epochs, "--seed", seed, "--held-out", 0.02
+            )
+            self._parse(name, "raw")
 
     def score(self) -> None:
         """Print the scores of all trees in the folder, and mean and spread over seeds."""
@@ -169,6 +217,19 @@ class Recipe:
             self.run("parse", name, f"{part}.{kind}.txt", "-o", f"{part}.{name}-{kind}.txt")
 
 
+def fine_tuning(encoder: str) -> tuple[object, ...]:
+    """Return the options of a student on a pretrained encoder."""
+    return (
+        "--encoder", "pretrained", "--pretrained", encoder, "--layers", 0, "--words", 0, "--characters", 0,
+        "--learning-rate", 0.001, "--encoder-learning-rate", 0.0002, "--precision", "bfloat16",
+    )  # fmt: skip
+
+
+def _plain(sentence: str) -> str:
+    """Return a sentence with straight quotes."""
+    return sentence.replace("\u2019", "'").replace("\u201c", '"').replace("\u201d", '"')
+
+
 def _words(bank: treeavg.Treebank) -> list[list[str]]:
     """Return the words of sentences of 3 to 60 words, without punctuation."""
     brackets = {"-LRB-", "-RRB-", "-LCB-", "-RCB-"}
@@ -183,18 +244,21 @@ def main() -> None:
     """Run one part."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("part", choices=["text", "losses", "scratch", "pretrained", "small", "score"])
+    parser.add_argument("part", choices=["text", "losses", "scratch", "pretrained", "more", "small", "score"])
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="published outputs")
     parser.add_argument("--encoder", help="folder of a Hugging Face encoder")
+    parser.add_argument("--corpus", type=Path, help="the package nlp-corpus, unpacked")
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     recipe = Recipe(arguments.folder, arguments.data.resolve(), arguments.threads)
-    if arguments.part == "pretrained":
+    if arguments.part in ("pretrained", "more"):
         if arguments.encoder is None:
             sys.exit("--encoder: expected the folder of a Hugging Face encoder, got none.")
-        recipe.pretrained(str(Path(arguments.encoder).resolve()))
+        getattr(recipe, arguments.part)(str(Path(arguments.encoder).resolve()))
     else:
         getattr(recipe, arguments.part)()
+    if arguments.part == "text" and arguments.corpus is not None:
+        recipe.more_text(arguments.corpus)
 
 
 if __name__ == "__main__":
