@@ -18,7 +18,7 @@ I64 = NDArray[np.int64]
 
 @kernel
 def _beside_words(rules: F64, words: F64, n: int, left: F64, right: F64) -> None:
-    """Write the best rule for each word as one child; twin: ``enumeration.best_tree``.
+    """Write the best rule for each word as one child; twin: ``grammar_twins.best_tree``.
 
     ``left[i, C, A]`` for the word i as the left child, ``right[i, B, A]`` as the right one of a nonterminal.
     """
@@ -46,7 +46,7 @@ def _beside_words(rules: F64, words: F64, n: int, left: F64, right: F64) -> None
 
 @kernel
 def _take(scores: F64, tables: F64, out: F64) -> None:
-    """Raise ``out[A]`` to the largest ``scores[B] + tables[B, A]``; twin: ``enumeration.best_tree``."""
+    """Raise ``out[A]`` to the largest ``scores[B] + tables[B, A]``; twin: ``grammar_twins.best_tree``."""
     for row in range(scores.shape[0]):
         score = scores[row]
         source = tables[row]
@@ -58,7 +58,7 @@ def _take(scores: F64, tables: F64, out: F64) -> None:
 
 @kernel
 def _inside(pair_rules: F64, words: F64, n: int, left: F64, right: F64, cells: F64, pairs: F64) -> None:
-    """Fill ``cells[start, end]`` of two words or more; twin: ``enumeration.best_tree``."""
+    """Fill ``cells[start, end]`` of two words or more; twin: ``grammar_twins.best_tree``."""
     symbols = cells.shape[2]
     flat = pairs.reshape(symbols * symbols)
     for width in range(2, n + 1):
@@ -88,7 +88,7 @@ def _inside(pair_rules: F64, words: F64, n: int, left: F64, right: F64, cells: F
 
 @kernel
 def _descend(roots: F64, rules: F64, words: F64, n: int, cells: F64, stack: I64, tree: I64) -> float:
-    """Write the spans in pre-order and return the score; twin: ``enumeration.best_tree``.
+    """Write the spans in pre-order and return the score; twin: ``grammar_twins.best_tree``.
 
     Of equal splits the first is taken, and of equal children within it; scores that differ by no more than rounding
     are equal.
@@ -137,7 +137,7 @@ def best_trees(
     roots: F64, rules: F64, pair_rules: F64, words: F64, lengths: I64, first: int, last: int,
     left: F64, right: F64, cells: F64, pairs: F64, stack: I64, trees: I64, scores: F64,
 ) -> None:  # fmt: skip
-    """Write the most probable trees and their log-scores; twin: ``enumeration.best_tree``.
+    """Write the most probable trees and their log-scores; twin: ``grammar_twins.best_tree``.
 
     `roots` (G, NT), `rules` (G, S, S, NT) as [left, right, parent], `pair_rules` (G, NT * NT, NT) those of two
     nonterminals, G = 1 or B; `words` (B, N, T); `trees` (B, N - 1, 2), spans of two words or more in pre-order,
