@@ -8,7 +8,7 @@
     python -m benchmarks.students FOLDER small                      # a BiLSTM on what the pretrained student says
     python -m benchmarks.students FOLDER score                      # everything in FOLDER against gold
 
-The last round and the last small student read 50,000 English sentences of many kinds as well: ``npm pack
+The last round and the last small student read 25,000 English sentences of many kinds as well: ``npm pack
 nlp-corpus@4.4.0``, unpacked, is the DIR of ``--corpus`` (its licence: MIT).
 
 Every step is a command of treeavg's, printed before it runs; a student that is there is not trained again, and one that
@@ -106,7 +106,7 @@ class Recipe:
                     found.setdefault(key, words)
         lines = [" ".join(words) + "\n" for words in found.values()]
         random.Random(0).shuffle(lines)
-        for name, part in (("english-1", lines[:12_000]), ("english-2", lines[12_000:50_000])):
+        for name, part in (("english-1", lines[:12_000]), ("english-2", lines[12_000:25_000])):
             (self.folder / f"{name}.raw.txt").write_text("".join(part), encoding="utf-8")
 
     def losses(self) -> None:
