@@ -125,6 +125,6 @@ class ONLSTMOptions(TeacherOptions):
             clip=0.25, average="ema",
         )  # fmt: skip
         return {
-            "small": (cls(), small),
+            "small": (cls(reading_layer=3), small),
             "paper": (published, paper),
         }

@@ -550,5 +550,5 @@ def test_options() -> None:
         ONLSTMOptions(weight_dropout=1)
     assert ONLSTMOptions(layers=1, reading_layer=1).sizes == [100]
     small, paper = (ONLSTMOptions.presets()[name][0] for name in ("small", "paper"))
-    assert small == ONLSTMOptions()
+    assert small == ONLSTMOptions(reading_layer=3)
     assert paper.sizes == [1150, 1150, 400]
