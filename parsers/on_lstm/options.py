@@ -19,10 +19,12 @@ class ONLSTMOptions(TeacherOptions):
 
     Parameters
     ----------
-    longest, held_out, vocabulary
+    longest : int, default 40
         As in `parsers.options.TeacherOptions`.
     batch_tokens : int, default 500
         Words of a batch: padding included where `row` is 1, else ends of sentences.
+    held_out, vocabulary
+        As in `parsers.options.TeacherOptions`.
     embedding : int, default 100
         Width of the word vectors, and so of the last layer, which the output shares them with.
     hidden : int, default 200

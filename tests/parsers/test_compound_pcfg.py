@@ -12,7 +12,8 @@ from tiny import sentences
 from torch.distributions import Normal, kl_divergence
 
 import parsers
-from parsers.pcfg import CompoundPCFG, CompoundPCFGOptions, inside
+from parsers import CompoundPCFG, CompoundPCFGOptions
+from parsers.pcfg import inside
 from parsers.pcfg.compound_pcfg import CompoundTask, loss
 from parsers.pcfg.network import CompoundNetwork, GrammarNetwork, Posterior, divergence
 from parsers.text_task import Text

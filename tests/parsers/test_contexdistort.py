@@ -18,7 +18,8 @@ from tiny import bert, right_trees, sentences
 from torch import Tensor
 
 import parsers.base
-from parsers.contexdistort import ContexDistort, ContexDistortOptions, costs
+from parsers import ContexDistort, ContexDistortOptions
+from parsers.contexdistort import costs
 from parsers.contexdistort.costs import normalised, span_costs
 from parsers.contexdistort.perturbations import COMMA, MASK, Kinds, perturb, plan_of
 from parsers.nn.charts import best_trees

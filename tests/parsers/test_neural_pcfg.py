@@ -12,7 +12,8 @@ import torch
 from tiny import right_trees, sentences
 
 import parsers
-from parsers.pcfg import NeuralPCFG, NeuralPCFGOptions, inside
+from parsers import NeuralPCFG, NeuralPCFGOptions
+from parsers.pcfg import inside
 from parsers.pcfg.grammar import GrammarTask
 from parsers.pcfg.network import GrammarNetwork
 from parsers.text_task import Text
