@@ -98,8 +98,8 @@ def score(folder: Path) -> None:
     print(table(rows))
     if len(first) > 1:
         print("\nAgreement, F1 of one teacher's trees against another's:\n")
-        means = treeavg.agreement(list(first.values())).means
-        lines = [[kind, *(f"{value:.1f}" for value in row)] for kind, row in zip(first, means.tolist(), strict=True)]
+        values = treeavg.agreement(list(first.values())).values
+        lines = [[kind, *(f"{value:.1f}" for value in row)] for kind, row in zip(first, values.tolist(), strict=True)]
         print(table([["", *first], *lines]))
 
 
