@@ -322,6 +322,7 @@ def test_bad_input_to_distill(folder: Path, arguments: tuple[Any, ...], message:
         (("student", "a.txt", "--device", "cuda:9"), ": --device: expected one of the 0 CUDA devices"),
         (("student", "a.txt", "--batch-tokens", 0), "--batch-tokens: expected at least 1, got 0. Try 4096."),
         (("student", "a.txt", "--threads", 0), "--threads: expected at least 1, got 0."),
+        (("student", "a.txt", "--weight", 2), "--weight: expected --hits FILE beside it, got none."),
         (("student", "a.txt", "--hits", "-"), "--hits: expected a file, got standard output. Name a file."),
         (("student", "a.txt", "--hits", "x.jsonl", "--weight", 0), ": --weight: expected a number above 0, got 0.0."),
         (("student", "a.txt", "--words", "empty.txt"), "empty.txt: expected sentences, got an empty file."),

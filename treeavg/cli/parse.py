@@ -117,6 +117,8 @@ class _Hits:
 
         if arguments.hits is not None and parser.kind != "span":
             raise ArgumentError(f"--hits: expected a parser of the kind span, got {parser.kind}. Leave it out.")
+        if arguments.hits is None and arguments.weight != arguments.keywords["weight"]:
+            raise ArgumentError("--weight: expected --hits FILE beside it, got none. Leave it out, or name a file.")
         if arguments.hits == "-":
             raise ArgumentError("--hits: expected a file, got standard output. Name a file.")
         self._file = AtomicFile(arguments.hits) if arguments.hits is not None else None
