@@ -213,6 +213,7 @@ def test_options_repeat_the_tables() -> None:
     """The command line's choices, repeated so that --help loads nothing, are the library's."""
     from parsers import span_model, span_parser
     from parsers.nn import encoders
+    from parsers.pcfg import options as grammars
     from parsers.training import config, runs
     from treeavg.averaging.average import LABELS, METHODS, OBJECTIVES
     from treeavg.cli import options, training
@@ -229,7 +230,7 @@ def test_options_repeat_the_tables() -> None:
     assert tuple(tree_losses.KINDS) == options.TREE_LOSSES
     assert tuple(dependency_losses.KINDS) == options.DEPENDENCY_LOSSES
     assert span_model.DISTRIBUTIONS == options.DISTRIBUTIONS
-    assert span_parser.DECODERS == options.DECODERS
+    assert {*span_parser.DECODERS, *grammars.DECODERS} == set(options.DECODERS)
     assert encoders.KINDS == options.ENCODERS
     assert config.SCHEDULES == options.SCHEDULES
     assert config.PRECISIONS == options.PRECISIONS

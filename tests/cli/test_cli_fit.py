@@ -137,3 +137,17 @@ def test_interrupting_keeps_the_run(folder: Path) -> None:
     _, message = process.communicate(timeout=60)
     assert process.returncode == 130
     assert message.decode() == "treeavg: interrupted; the run is kept, --resume goes on with it.\n"
+
+
+def test_trees_of_a_grammar_are_read_in_two_ways(folder: Path) -> None:
+    """A parser without a choice refuses one."""
+    small = ("--nonterminals", 3, "--preterminals", 5, "--width", 16, "--epochs", 1, "--threads", 1, "--device", "cpu")
+    done = run_here("fit", "neural-pcfg", "text.txt", "-o", "grammar", *small, folder=folder)
+    assert done.returncode == 0, done.stderr.decode()
+    for how in ("viterbi", "mbr"):
+        done = run_here("parse", "grammar", "text.txt", "--decode", how, folder=folder)
+        assert len(done.stdout.splitlines()) == len(TEXT.splitlines())
+    done = run_here("parse", "grammar", "text.txt", "--decode", "span", folder=folder)
+    assert_refused(done, "--decode: expected one of 'viterbi', 'mbr', got 'span'. Choose one of them.")
+    done = run_here("parse", "model", "text.txt", "--decode", "mbr", folder=folder)
+    assert_refused(done, "--decode: expected a parser with a choice, got one of the kind on-lstm. Leave it out.")

@@ -49,7 +49,7 @@ DISTRIBUTIONS = ("crf", "split")
 ENCODERS = ("bilstm", "transformer", "pretrained")
 SCHEDULES = ("linear", "cosine", "constant")
 PRECISIONS = ("auto", "float32", "bfloat16")
-DECODERS = ("mbr", "argmax", "span")
+DECODERS = ("mbr", "argmax", "span", "viterbi")
 
 
 def require_torch(verb: str) -> None:

@@ -7,6 +7,7 @@ import json
 import sys
 import time
 from contextlib import closing
+from inspect import signature
 from typing import Any
 
 from treeavg.cli import options
@@ -31,7 +32,8 @@ def register(verbs: Any) -> None:
     parser.add_argument(
         "--decode",
         choices=options.DECODERS,
-        help="the most expected spans or arcs, the most probable tree, or by single spans (default: by the loss)",
+        help="the most expected spans or arcs, the most probable tree, or by single spans; of a grammar mbr or viterbi "
+        "(default: as trained)",
     )
     parser.add_argument("--batch-tokens", type=int, default=4096, help="words at once (4096)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ... (auto)")
@@ -63,8 +65,10 @@ def run(arguments: argparse.Namespace) -> int:
     parser = load(arguments.parser)
     chosen = {"batch_tokens": arguments.batch_tokens, "device": arguments.device}
     if arguments.decode is not None:
-        if parser.kind not in ("span", "dependency"):
-            raise ArgumentError(f"--decode: expected a span or dependency parser, got {parser.kind}. Leave it out.")
+        if "decode" not in signature(parser.parse).parameters:
+            raise ArgumentError(
+                f"--decode: expected a parser with a choice, got one of the kind {parser.kind}. Leave it out."
+            )
         chosen["decode"] = arguments.decode
     begun = time.monotonic()
     with options.memory_of_torch():
