@@ -75,7 +75,7 @@ class DIORAOptions(TeacherOptions):
         >>> DIORAOptions.presets()["paper"][0].size
         400
         """
-        small = TrainingConfig(epochs=20, learning_rate=2e-3, weight_decay=0.0, clip=5.0)
+        small = TrainingConfig(epochs=10, learning_rate=2e-3, weight_decay=0.0, clip=5.0)
         paper = TrainingConfig(
             epochs=10, learning_rate=2e-3, schedule="constant", warmup=0.0, weight_decay=0.0, clip=5.0
         )
@@ -98,7 +98,7 @@ class SDIORAOptions(DIORAOptions):
         Trees kept for each span, in training and in parsing.
     start : str, optional
         Folder of a saved DIORA to start from.
-    start_epochs : int, default 16
+    start_epochs : int, default 10
         Epochs of training as a DIORA before those as an S-DIORA; none by default where there is a `start`.
 
     Raises
@@ -116,7 +116,7 @@ class SDIORAOptions(DIORAOptions):
     composition: str = option("mlp-shared", "how two vectors become one", choices=("mlp-shared", "mlp"))
     beams: int = option(3, "trees kept for each span, in training and in parsing", least=1)
     start: str | None = option(None, "folder of a saved DIORA to start from")
-    start_epochs: int = option(16, "epochs of training as a DIORA before, by default none with a start", least=0)
+    start_epochs: int = option(10, "epochs of training as a DIORA before, by default none with a start", least=0)
 
     @classmethod
     def presets(cls) -> dict[str, tuple[Self, TrainingConfig]]:
@@ -133,4 +133,4 @@ class SDIORAOptions(DIORAOptions):
         """
         small, paper = super().presets()["small"], super().presets()["paper"]
         own = replace(paper[0], longest=30, batch_tokens=480, start_epochs=0)
-        return {"small": small, "paper": (own, replace(paper[1], epochs=5))}
+        return {"small": (small[0], replace(small[1], epochs=14)), "paper": (own, replace(paper[1], epochs=5))}
