@@ -27,6 +27,8 @@ from treeavg.report.tables import table
 
 #: What is said beside a kind; all else is the preset small.
 EXTRA = {
+    "diora": ("--vectors", "ENCODER"),
+    "s-diora": ("--vectors", "ENCODER"),
     "contest": ("--encoder", "ENCODER"),
     "contexdistort": ("--encoder", "ENCODER", "--layer", "4", "--no-decontextualisation"),
 }
@@ -92,7 +94,7 @@ def score(folder: Path) -> None:
                 _f1(gold["test"], test, "kim2019"),
                 _f1(gold["test"], test, "standard"),
                 str(len(gold["test"])),
-                seconds.read_text() if seconds.exists() else "",
+                seconds.read_text().strip() if seconds.exists() else "",
             ]
         )
     print(table(rows))
@@ -113,7 +115,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("part", choices=["text", "fit", "score"])
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="published outputs")
-    parser.add_argument("--encoder", help="folder of a Hugging Face encoder, for contest and contexdistort")
+    parser.add_argument("--encoder", help="folder of a Hugging Face encoder, for all but grammars and on-lstm")
     parser.add_argument("--only", nargs="+", choices=tuple(OPTIONS), default=list(OPTIONS), help="kinds to train")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     arguments = parser.parse_args()
