@@ -59,8 +59,9 @@ def fit(folder: Path, kind: str, seed: int, encoder: str) -> None:
     name = f"{kind}.{seed}"
     if not (folder / name / "parser.json").exists():
         extra = [encoder if word == "ENCODER" else word for word in EXTRA.get(kind, ())]
+        seeded = ["--seed", str(seed)] if kind != "contexdistort" else []
         resumed = ["--resume"] if (folder / name / "run").exists() else []
-        arguments = ("fit", kind, "training.txt", "-o", name, "--threads", "1", "--seed", str(seed), *extra, *resumed)
+        arguments = ("fit", kind, "training.txt", "-o", name, "--threads", "1", *seeded, *extra, *resumed)
         seconds = run(folder, *arguments)
         (folder / f"{name}.seconds.json").write_text(json.dumps(round(seconds)))
     for part in ("development", "test"):

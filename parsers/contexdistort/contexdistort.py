@@ -99,8 +99,8 @@ class ContexDistort(Teacher):
             Not looked at: no run is written.
         options : ContexDistortOptions
             Names the encoder.
-        training
-            Not looked at.
+        training : TrainingConfig, optional
+            That of a preset: others are refused, since nothing is trained.
         gold : Treebank, optional
             Sentences with words and true trees. With ``layer=-1`` the one of the last three layers is taken that finds
             them best, the lowest of equally good ones.
@@ -121,7 +121,7 @@ class ContexDistort(Teacher):
         FileError
             The folder of the encoder is none.
         ArgumentError
-            No encoder is named; it has no mask token, or fewer layers; `resume`.
+            No encoder is named; it has no mask token, or fewer layers; `resume`, or options of a training.
         LimitError
             A gold sentence has more subwords than the encoder takes.
 
@@ -134,6 +134,11 @@ class ContexDistort(Teacher):
             raise ArgumentError(f"options: expected ContexDistortOptions with an encoder, got {got}. Pass them.")
         if resume:
             raise ArgumentError("resume: expected False, since nothing is trained, got True. Leave it out.")
+        if training not in (None, *(recipe for _, recipe in options.presets().values())):
+            raise ArgumentError(
+                "training: expected none of its options, such as epochs or seed, since nothing is trained, got some. "
+                "Leave them out."
+            )
         reader = cls._reader([], options)
         whole = cls._build(options, reader)
         config: Any = whole.config

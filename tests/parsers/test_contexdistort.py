@@ -333,6 +333,10 @@ def test_bad_arguments(folder: str) -> None:
         ContexDistort.fit([], options=ContexDistortOptions())
     with says(ArgumentError, "resume: expected False, since nothing is trained, got True. Leave it out."):
         ContexDistort.fit([], options=options, resume=True)
+    with says(
+        ArgumentError, "training: expected none of its options, such as epochs or seed, since nothing is trained"
+    ):
+        ContexDistort.fit([], options=options, training=TrainingConfig(seed=3))
     with says(ArgumentError, "layer: expected 0 to 3, the encoder's own, got 4. Leave it out."):
         ContexDistort.fit([], options=replace(options, layer=4))
     with says(ArgumentError, "layer: expected a whole number, at least -1, got -2. Leave it out for -1."):

@@ -74,5 +74,5 @@ def report(arguments: argparse.Namespace, parser: Any, seconds: float, measure: 
         print()
         return
     best = "" if result is None else f", {measure.format(result.best_score)} in epoch {result.best_epoch}"
-    article = "an" if parser.kind[0] in "aeiou" else "a"
+    article = "an" if parser.kind.startswith(("on-", "s-")) else "a"  # as they are spoken
     print(f"treeavg: {arguments.output}: {article} {parser.kind} parser{best}, after {seconds:,.0f} s", file=sys.stderr)
