@@ -116,7 +116,7 @@ def test_options_are_those_of_the_class(kind: str) -> None:
     done = run_here("fit", kind, "--help", folder=Path())
     shown = " ".join(done.stdout.decode().split())
     for item in dataclasses.fields(options):
-        assert f"--{item.name.replace('_', '-')}" in shown
+        assert (f"--{item.name.replace('_', '-')}" in shown) == (item.name not in options.unused)
     assert f"({recipe.learning_rate})" in shown
     assert set(options_of(kind).presets()) == {"small", "paper"}
     code = f"import sys; from parsers.kinds import options_of; options_of({kind!r}); sys.exit('torch' in sys.modules)"
