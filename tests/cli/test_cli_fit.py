@@ -90,7 +90,7 @@ def test_resuming(folder: Path) -> None:
         (("on-lstm", "text.txt", "-o", "model"), "model: expected a new folder, got one that holds a parser."),
         (("on-lstm", "text.txt", "-o", "text.txt"), "text.txt: expected a folder for the parser, got a file."),
         (("on-lstm", "none.txt", "-o", "x"), "none.txt: "),
-        (("on-lstm", "empty.txt", "-o", "x"), "sentences: expected some of "),
+        (("on-lstm", "empty.txt", "-o", "x"), "text: expected sentences of "),
         (("on-lstm", "text.txt", "-o", "x", "--reading", "up"), "argument --reading: invalid choice: 'up'"),
         (("diora", "text.txt", "-o", "x", "--hidden", "3"), "unrecognized arguments: --hidden 3"),
     ],
