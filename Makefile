@@ -1,4 +1,5 @@
 # make demo    install into .venv and run the main job on the embedded sample
+# make demo-train  train the sample's teachers and student again (about half an hour); their trees go to data/
 # make test    install what the tests need and run them, in the three modes of the kernels
 # make check   format, lint, types
 PYTHON ?= python3
@@ -6,9 +7,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-jit test-nojit test-bounds test-slow check format data bench clean
+.PHONY: demo demo-train test test-jit test-nojit test-bounds test-slow check format data bench clean
 
 demo: $(VENV)/.installed
+	$(BIN)/treeavg demo
+
+demo-train: $(VENV)/.test
+	$(BIN)/python data/train.py --work build/demo
 	$(BIN)/treeavg demo
 
 test: test-jit test-nojit test-bounds

@@ -1,4 +1,4 @@
-"""Generate the sample: sentences, gold trees and simulated teachers, always the same ones, byte for byte.
+"""Generate the sample: sentences and gold trees, always the same ones, byte for byte.
 
 ``python data/generate.py`` writes them beside this file, ``--output FOLDER`` elsewhere.
 """
@@ -6,13 +6,12 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import random
 from pathlib import Path
 
+from checksums import write_checksums
 from rules import Node
 from sampler import Sampler, bracketed, words
-from simulate import simulated, written
 
 SENTENCES = 2000
 LONGEST = 40
@@ -47,38 +46,30 @@ def sample(count: int) -> list[Node]:
 def contents() -> dict[str, str]:
     """Return the generated files: path within the folder, and text."""
     gold = sample(SENTENCES)
-    tokens = [words(tree) for tree in gold]
     files = {
-        "text.txt": [" ".join(sentence) for sentence in tokens],
+        "text.txt": [" ".join(words(tree)) for tree in gold],
         "gold.txt": [bracketed(tree) for tree in gold],
     }
-    for name, trees in simulated(gold).items():
-        files[f"teachers/{name}.txt"] = [
-            written(tree, [word.lower() for word in sentence]) for tree, sentence in zip(trees, tokens, strict=True)
-        ]
     return {path: "".join(f"{line}\n" for line in lines) for path, lines in files.items()}
 
 
 def write(folder: Path) -> None:
-    """Write the sample and its checksums.
+    """Write the sample, and the checksums of all that is in the folder.
 
     Parameters
     ----------
     folder : Path
         Where to; made if need be.
     """
-    sums = []
-    for path, text in sorted(contents().items()):
-        target = folder / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(text.encode("ascii"))
-        sums.append(f"{hashlib.sha256(text.encode('ascii')).hexdigest()}  {path}\n")
-    (folder / "SHA256SUMS").write_bytes("".join(sums).encode("ascii"))
+    folder.mkdir(parents=True, exist_ok=True)
+    for path, text in contents().items():
+        (folder / path).write_bytes(text.encode("ascii"))
+    write_checksums(folder)
 
 
 def main() -> None:
     """Run the command line."""
-    parser = argparse.ArgumentParser(description="Generate the sample of treeavg, with simulated teachers.")
+    parser = argparse.ArgumentParser(description="Generate the sample of treeavg.")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent, help="folder to write to")
     write(parser.parse_args().output)
 

@@ -147,7 +147,7 @@ def test_weights_by_agreement(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     paths = sorted(map(str, data.glob("*.txt")))
     assert main(["average", *paths, "--weights", "agreement", "-o", str(tmp_path / "o.txt")]) == 0
     error = capsys.readouterr().err
-    assert error.startswith("treeavg: weights by agreement: simulated-attachment 1, ")
+    assert error.startswith("treeavg: weights by agreement: compound-pcfg 1, ")
     teachers = [treeavg.read(path) for path in paths]
     by_name = treeavg.average(teachers, weights="agreement")
     assert by_name == treeavg.average(teachers, weights=treeavg.agreement_weights(teachers))

@@ -62,7 +62,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sample")
     for source in [GOLD, *TEACHERS]:
         lines = Path(source).read_text().splitlines(keepends=True)[:60]
-        (folder / Path(source).name.removeprefix("simulated-")).write_text("".join(lines))
+        (folder / Path(source).name).write_text("".join(lines))
     return folder
 
 
@@ -99,7 +99,7 @@ def test_select_is_a_method_of_average(call: Caller, teachers: list[Path]) -> No
 
 def test_weights(call: Caller, teachers: list[Path], tmp_path: Path) -> None:
     """Numbers before or behind the files, as one word, in a file in order, or by path, file name or stem."""
-    numbers = ["0.1", "2", "1", "0", "3"]
+    numbers = ["0.1", "2", "1", "0", "3", "1", "0.5"]
     expected = call("average", *teachers, "--weights", *numbers)
     assert expected != call("average", *teachers)
     assert call("average", "--weights", *numbers, *teachers) == expected
@@ -122,7 +122,7 @@ def test_weights(call: Caller, teachers: list[Path], tmp_path: Path) -> None:
 
 def test_a_weight_of_zero_leaves_a_teacher_out(call: Caller, teachers: list[Path]) -> None:
     """Weight 1 for one teacher alone gives back its trees."""
-    one_only = call("average", *teachers, "--weights", 0, 0, 1, 0, 0)
+    one_only = call("average", *teachers, "--weights", 0, 0, 1, 0, 0, 0, 0)
     assert one_only == call("average", teachers[2])
 
 
@@ -224,11 +224,10 @@ def test_score_conventions(call: Caller, sample: Path, teachers: list[Path]) -> 
 
 def test_scores_of_the_data_readme(call: Caller) -> None:
     """The table in data/README.md is what its command prints."""
-    result = call.json("score", "--gold", GOLD, *TEACHERS)
     text = (DATA / "README.md").read_text()
-    for system in result["systems"]:
-        row = next(line for line in text.splitlines() if line.startswith(f"| `{system['name']}`"))
-        assert row.split("|")[3].strip() == f"{system['scores']['sentence-f1']:.2f}"
+    for name, value in call.json("demo")["scores"].items():
+        row = next(line for line in text.splitlines() if line.startswith(f"| `{name}`"))
+        assert row.split("|")[-2].strip() == f"{value:.2f}"
 
 
 def test_score_without_a_missing_sentence(call: Caller, tmp_path: Path) -> None:
@@ -248,8 +247,8 @@ def test_agree(call: Caller, teachers: list[Path]) -> None:
     assert rows[0].split() == [path.stem for path in teachers]
     assert any(row.startswith("mean of the others") for row in rows)
     result = call.json("agree", *teachers, "--metric", "corpus-f1", "--convention", "kim2019", "--jobs", 1)
-    assert [result["values"][k][k] for k in range(5)] == [100.0] * 5
-    assert len(result["means"]) == 5
+    assert [result["values"][k][k] for k in range(7)] == [100.0] * 7
+    assert len(result["means"]) == 7
     assert "corpus-f1" in result["signature"]
 
 
@@ -383,14 +382,24 @@ def test_show_escapes_what_a_terminal_would_obey(call: Caller, tmp_path: Path) -
 # ------------------------------------------------------------------ demo, completion, help
 
 
+#: What the demo shows besides teachers.
+SYSTEMS = ("select", "equal weights", "average", "student")
+
+
 def test_demo(call: Caller) -> None:
-    """The main job on the sample: every teacher, select, average; the average is the best."""
+    """The main job on the sample: the average is better than every teacher, the student about as good."""
     out = call("demo")
-    assert "simulated" in out
+    assert "400 held-out sentences" in out
     result = call.json("demo")
-    assert result["sentences"] == 2000
-    assert max(result["scores"], key=result["scores"].get) == "average"
-    for name, value in result["scores"].items():
+    scores = result["scores"]
+    assert result["sentences"] == 400
+    teachers = [value for name, value in scores.items() if name not in SYSTEMS]
+    assert len(teachers) == 7
+    assert result["tests"]["average"]["difference"] == pytest.approx(scores["average"] - max(teachers))
+    assert scores["average"] > max(teachers)
+    assert scores["student"] > scores["average"] - 1
+    assert scores[result["best"]] == max(teachers)
+    for name, value in scores.items():
         assert f"{value:.2f}" in out
         assert name in out
 
