@@ -1,0 +1,1 @@
+"""Distillation of sequence models: losses over tokens, rewards, ensembles of language models. Needs ``transformers``."""
