@@ -25,7 +25,8 @@ VARIANTS = [
     ("js", {"mixture": "prefix"}),
 ]  # fmt: skip
 REDUCED = [
-    {}, {"reduction": "sequence"}, {"reduction": "sequence_mean"}, {"reduction": "none"}, {"n_items": 40, "world_size": 2},
+    {}, {"reduction": "sequence"}, {"reduction": "sequence_mean"}, {"reduction": "none"},
+    {"n_items": 40, "world_size": 2},
 ]  # fmt: skip
 
 

@@ -12,7 +12,7 @@ import torch
 from sequence_tables import Table, entropy, golden, tiny_causal, tiny_seq2seq
 from torch import Tensor
 
-from treeavg.distill.sequences.align import Completions, Prompts, completions, prompts
+from treeavg.distill.sequences.align import Prompts, completions, prompts
 from treeavg.distill.sequences.comparison import Comparison, compare
 from treeavg.distill.sequences.divergences import sequence_loss, token_logp
 from treeavg.distill.sequences.metrics import (
@@ -120,7 +120,6 @@ def test_estimators_against_enumeration(seed: int) -> None:
     near(sequence_js(on_p, on_q, student_weight=weight), values["js"])
     near(estimate(-on_p.student), values["coverage"])
     near(estimate(-on_q.teacher), values["likelihood"])
-    assert sequence_tvd(on_p, on_q).error < sequence_tvd(on_p).error
     for row in range(5):
         one = [Scored(*(part[row : row + 1] for part in both)) for both in (on_p, on_q)]
         assert 0 <= sequence_tvd(one[0]).value < 1
@@ -129,7 +128,7 @@ def test_estimators_against_enumeration(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_symmetries(seed: int) -> None:
-    """Swapping models, samples and shares changes nothing; equal models have distance 0; the error is that of a mean."""
+    """Swapping models, samples and shares changes nothing; equal models have distance 0."""
     p, q = Table.random(seed), Table.random(seed + 50)
     on_p, on_q = scored(drawn(p, 60, seed), p, q), scored(drawn(q, 60, seed + 1), p, q)
     swapped = Scored(on_q.student, on_q.teacher), Scored(on_p.student, on_p.teacher)
@@ -172,7 +171,7 @@ def test_risks_by_hand() -> None:
     assert risk(log_prob, mask).value == pytest.approx((6 + 4 + 0) / 3)
     assert risk(log_prob, mask, per_token=True).value == pytest.approx((2 + 4 + 0) / 3)
     assert risk(log_prob[:2], mask[:2], per_token=True).error == pytest.approx(1.0)
-    assert not risk(log_prob.requires_grad_(), mask).value == 0
+    assert risk(log_prob.requires_grad_(), mask).value > 0
 
 
 def test_ends_count_and_padding_does_not() -> None:
@@ -197,7 +196,7 @@ def test_excess_error_by_hand() -> None:
     assert found.error == pytest.approx(100 * 1 / 2)
     twice = excess_error(torch.ones(4, 1), torch.full((4, 1), 3.0), samples=2)
     assert twice.percent == pytest.approx(200.0)
-    assert twice.teacher.count == 2
+    assert twice.teacher.inputs == 2
     assert twice.error == pytest.approx(0)
 
 
@@ -335,7 +334,7 @@ def test_compare_a_model_with_itself() -> None:
     found = compare(teacher, teacher, batch, max_new_tokens=4, samples=3)
     assert found.tvd.value == found.js.value == found.kl.value == found.rkl.value == found.excess_error.percent == 0
     assert found.teacher_peakness == found.student_peakness
-    assert found.kl.count == 2
+    assert found.kl.inputs == 2
     again = compare(teacher, teacher, batch, student_prompts=prompts([[3], [2]], pad=0, side="left"), max_new_tokens=4)
     assert again.kl.value > 0
     mixed = pair_of("encoder-decoder")[1]
@@ -416,4 +415,3 @@ def test_refusals_of_compare() -> None:
     assert compare(teacher, student, batch, max_new_tokens=3, eos_ids=[0]).kl.value > 0
     with pytest.raises(ArgumentError, match=r"teacher_logits: expected the student's vocabulary of 20, got 4\."):
         compare(teacher, tiny_causal(), batch, max_new_tokens=3)
-    assert Completions is not None

@@ -402,6 +402,8 @@ def test_refuses_records() -> None:
     )
     refused(r"teacher\.ids: expected whole numbers, got torch\.float64\.", teacher=TopK(ids.double(), law))
     refused(r"teacher\.log_probs: expected log-probabilities, got NaN\. Record", teacher=TopK(ids, law * math.nan))
+    away = r"teacher: expected tensors on cpu, where the mask is, got meta and meta\. Move them there"
+    refused(away, teacher=TopK(ids.to("meta"), law.to("meta")))
     raw = logits(0).gather(-1, ids).abs()
     refused(
         r"teacher\.log_probs: expected probabilities with a sum of at most 1, got \d.*not logits",

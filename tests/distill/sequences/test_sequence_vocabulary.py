@@ -39,7 +39,7 @@ CORPUS = ["the cat sat on the mat", "naïve café", "two spaces", "a teacher and
 SEEDS = range(20)
 
 
-def byte_level(size: int = 300, *, trim: bool = True) -> Tokenizer:
+def byte_level(size: int = 300) -> Tokenizer:
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -51,7 +51,7 @@ def byte_level(size: int = 300, *, trim: bool = True) -> Tokenizer:
     return tokenizer
 
 
-def metaspace(size: int = 90) -> Tokenizer:
+def metaspace() -> Tokenizer:
     """Like sentencepiece: a mark for spaces, bytes for unknown characters, no space before the first word's text."""
     pieces = [("<unk>", 0.0), *((f"<0x{byte:02X}>", -9.0) for byte in range(256)), ("▁", -3.0)]
     letters = sorted(set("".join(CORPUS)) - set(" 北京🙂é"))

@@ -36,7 +36,23 @@ class Discriminator(nn.Module):
         self.layers = nn.Sequential(nn.Linear(width, hidden), nn.LeakyReLU(0.2), nn.Linear(hidden, 1))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Return D of features (..., D), shape (...)."""
+        """Return a number for each feature.
+
+        Parameters
+        ----------
+        features : Tensor, floating, shape (..., D)
+            Differentiable.
+
+        Returns
+        -------
+        Tensor
+            Shape (...).
+
+        Examples
+        --------
+        >>> tuple(Discriminator(4)(torch.zeros(5, 4)).shape)
+        (5,)
+        """
         values: Tensor = self.layers(features).squeeze(-1)
         return values
 

@@ -73,7 +73,7 @@ def _column(name: str, values: Sequence[float] | Tensor, rows: int, dtype: torch
             f"{name}: expected {str(dtype).removeprefix('torch.')} for each of {rows} rows, got {column.dtype} of "
             f"shape {tuple(column.shape)}. Give one for each completion."
         )
-    column = column.to(dtype)
+    column = column.to(dtype, copy=True)  # it waits for its file while the caller goes on with its own
     if not bool(column.isfinite().all()):
         raise ArgumentError(f"{name}: expected finite numbers, got {quote(column.tolist())}. Leave such rows out.")
     return column

@@ -195,5 +195,6 @@ def checked_scores(scores: Tensor, valid: Tensor | None, name: str) -> Tensor:
 
 
 def require_positive(name: str, value: float) -> None:
+    """Raise an ArgumentError where `value` is not a positive, finite number."""
     if not isinstance(value, (int, float)) or not 0 < value < math.inf:
         raise ArgumentError(f"{name}: expected a positive number, got {quote(value)}. Use 1.")

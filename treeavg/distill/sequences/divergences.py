@@ -151,8 +151,16 @@ def sequence_loss(
         scale_by_temperature=scale_by_temperature,
         normalize=normalize,
     )
-    extra = Extra.checked(mask, half, mixture, prefix_log_odds, score_function, ids, baseline)
-    losses = _Stepwise.apply(student_logits, extra.odds, teacher_logits.detach(), mask, form, extra)
+    extra = Extra.checked(
+        mask,
+        half=half,
+        mixture=mixture,
+        odds=prefix_log_odds,
+        score_function=score_function,
+        ids=ids,
+        baseline=baseline,
+    )
+    losses = _Stepwise.apply(student_logits, extra.odds, teacher_logits.detach(), mask, form, extra)  # type: ignore[no-untyped-call]
     require_finite_losses(losses, mask, kind)
     return reduce(losses, mask, reduction=reduction, n_items=n_items, world_size=world_size)
 
@@ -201,7 +209,7 @@ class _Stepwise(Function):
         return losses
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
         student, teacher, mask, losses, odds = ctx.saved_tensors
         form, extra = ctx.form, ctx.extra
@@ -221,6 +229,6 @@ class _Stepwise(Function):
             if slopes is not None:
                 assert block.odds_gradient is not None
                 slopes.view(-1)[places] = block.odds_gradient
-        if slopes is not None:
+        if slopes is not None and level is not None:
             slopes = torch.where(level.abs() < LARGEST_ODDS, slopes, 0).to(odds.dtype)
         return gradient, slopes, None, None, None, None

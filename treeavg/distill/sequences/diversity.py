@@ -14,7 +14,7 @@ from treeavg.distill.sequences.rows import blocks_of, compute_type, take
 from treeavg.distill.sequences.samplers import require_whole
 from treeavg.errors import ArgumentError, quote
 
-__all__ = ["Peakness", "distinct", "mean_peakness", "peakness", "peaks", "teacher_distinct"]
+__all__ = ["Peakness", "distinct", "peakness", "peaks", "teacher_distinct"]
 
 
 class Peakness(NamedTuple):

@@ -152,6 +152,7 @@ class Extra:
     def checked(
         cls,
         mask: Tensor,
+        *,
         half: str,
         mixture: str,
         odds: Tensor | None,
@@ -204,7 +205,7 @@ def require_finite_losses(losses: Tensor, mask: Tensor, kind: str) -> None:
     if losses.device.type != "cpu" or bool(losses.detach().isfinite().all()):
         return
     row, place = (int(index) for index in (~losses.detach().isfinite() & mask).nonzero()[0])
-    value = float(losses[row, place])
+    value = losses[row, place].item()
     if math.isnan(value):
         raise ArgumentError(
             f"logits[{row}, {place}]: expected numbers, got NaN or an infinity in the teacher's or the student's. Look "

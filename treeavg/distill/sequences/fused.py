@@ -115,7 +115,15 @@ def fused_loss(
         scale_by_temperature=scale_by_temperature,
         normalize=normalize,
     )
-    extra = Extra.checked(mask, half, mixture, prefix_log_odds, score_function, ids, baseline)
+    extra = Extra.checked(
+        mask,
+        half=half,
+        mixture=mixture,
+        odds=prefix_log_odds,
+        score_function=score_function,
+        ids=ids,
+        baseline=baseline,
+    )
     dtype = compute_type(student_hidden, teacher_hidden)
     factors = weights(mask, reduction=reduction, n_items=n_items, world_size=world_size, dtype=dtype)
     early = torch.is_grad_enabled() and reduction != "none" and not score_function
@@ -128,7 +136,7 @@ def fused_loss(
     job = _Job(
         form, extra, mask, teacher_hidden.detach(), constant, factors, rows, early, student.scale, student.softcap
     )
-    total, losses = _Fused.apply(student_hidden, student.weight, student.bias, extra.odds, job)
+    total, losses = _Fused.apply(student_hidden, student.weight, student.bias, extra.odds, job)  # type: ignore[no-untyped-call]
     require_finite_losses(losses, mask, kind)
     result: Tensor = losses if reduction == "none" else total
     return result
@@ -197,7 +205,7 @@ class _Fused(Function):
         return (losses * job.factors).sum(), losses
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, of_total: Tensor, of_losses: Tensor) -> tuple[Tensor | None, ...]:
         job, slopes = ctx.job, ctx.slopes
         if slopes is not None:

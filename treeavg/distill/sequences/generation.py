@@ -127,7 +127,8 @@ def _configuration(sampler: Sampler, samples: int, special: Special) -> Any:
             "epsilon_cutoff": 0.0,
             "eta_cutoff": 0.0,
         }
-    return GenerationConfig(**options)
+    made: Any = GenerationConfig  # without annotations of its own
+    return made(**options)
 
 
 @contextmanager

@@ -49,6 +49,7 @@ class Head(NamedTuple):
 
         Examples
         --------
+        >>> import torch
         >>> Head(torch.eye(2), scale=0.5).logits(torch.tensor([2.0, 4.0])).tolist()
         [1.0, 2.0]
         """

@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm, linear
-from torch.nn.functional import normalize as unit
 
 from treeavg.distill.sequences.layers import LayerPair
 from treeavg.distill.sequences.reductions import reduce
@@ -28,7 +27,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 #: A line of help for each way to bring states to one scale; each works on one position at a time.
 NORMS: dict[str, str] = {
     "none": "squared distance by the width",
-    "l2": "squared distance of unit vectors, 2 - 2 cos, not by the width",
+    "l2": "squared distance of unit vectors, 2 - 2 cos, not by the width; from a state of zeros it is 1",
     "ln": "squared distance by the width, of states less their mean, by their standard deviation",
 }
 MATCHES = ("outputs", "inputs")
@@ -81,7 +80,25 @@ class LinearMaps(nn.Module):
                 nn.init.eye_(weight)
 
     def forward(self, pair: int, states: Tensor) -> Tensor:
-        """Return the mapped states of a pair, counted from 0: (..., D_S) to (..., D_T)."""
+        """Return the mapped states of a pair.
+
+        Parameters
+        ----------
+        pair : int
+            Its place among the pairs, from 0.
+        states : Tensor, floating, shape (..., D_S)
+            Differentiable.
+
+        Returns
+        -------
+        Tensor
+            Shape (..., D_T).
+
+        Examples
+        --------
+        >>> LinearMaps(2, 2, 1)(0, torch.ones(2)).tolist()
+        [1.0, 1.0]
+        """
         weight = self.weights[pair if len(self.weights) > 1 else 0]
         return ACTIVATIONS[self.activation](linear(states.to(weight.dtype), weight))
 
@@ -221,11 +238,17 @@ def hidden_loss(
 def _distance(target: Tensor, own: Tensor, norm: str) -> Tensor:
     """Return the squared distances [N] of states [N, D]."""
     if norm == "l2":
-        return (unit(target, dim=-1) - unit(own, dim=-1)).square().sum(-1)
+        return (_unit(target) - _unit(own)).square().sum(-1)
     if norm == "ln":
         width = (own.shape[-1],)
         target, own = layer_norm(target, width), layer_norm(own, width)
     return (target - own).square().mean(-1)
+
+
+def _unit(states: Tensor) -> Tensor:
+    """Return the states by their norms; where all is 0, as it is, for a gradient that is no larger than the others."""
+    norms = states.norm(dim=-1, keepdim=True)
+    return states / torch.where(norms > 0, norms, 1)
 
 
 def _widened(states: Tensor) -> Tensor:

@@ -201,7 +201,7 @@ def _by_row(function: Callable[[Tensor], Tensor], logits: Tensor) -> Tensor:
     if logits.dim() < 3 or not logits.numel():
         return function(logits.to(dtype))
     rows = max(1, _AT_ONCE // logits[0].numel())
-    return torch.cat([function(part.to(dtype)) for part in logits.split(rows)])
+    return torch.cat([function(part.to(dtype)) for part in torch.split(logits, rows)])
 
 
 def _last(mask: Tensor) -> Tensor:

@@ -44,8 +44,8 @@ class Estimate(NamedTuple):
         The mean.
     error : float
         Its standard error; NaN where there is only one number.
-    count : int
-        Inputs.
+    inputs : int
+        How many.
 
     Examples
     --------
@@ -55,7 +55,7 @@ class Estimate(NamedTuple):
 
     value: float
     error: float
-    count: int
+    inputs: int
 
 
 class Scored(NamedTuple):
@@ -127,7 +127,7 @@ def estimate(values: Tensor) -> Estimate:
     Examples
     --------
     >>> estimate(torch.tensor([1.0, 3.0]))
-    Estimate(value=2.0, error=1.0, count=2)
+    Estimate(value=2.0, error=1.0, inputs=2)
     """
     if values.dim() not in (1, 2) or not values.numel():
         raise ArgumentError(
@@ -313,8 +313,9 @@ def excess_error(on_teacher: Tensor, on_student: Tensor, *, samples: int = 1) ->
     # To first order the ratio errs as the mean of D_s - ratio D_t over inputs does, which are drawn for both at once.
     ratio = student.value / teacher.value if teacher.value else 0.0
     error = 100 * estimate(q.sum(-1) - ratio * p.sum(-1)).error / teacher.value if teacher.value else math.nan
-    percent = float(_percent(torch.tensor(teacher.value), torch.tensor(student.value)))
-    return ExcessError(percent, error, teacher, student, _percent(*means))
+    curve = _percent(*means)
+    whole = _percent(p.new_tensor(teacher.value), p.new_tensor(student.value))
+    return ExcessError(float(whole), error, teacher, student, curve)
 
 
 def by_inputs(values: Tensor, samples: int) -> Tensor:

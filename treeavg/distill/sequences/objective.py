@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
-from treeavg.distill.sequences.align import Completions, Prompts
+from treeavg.distill.sequences.align import Completions
+from treeavg.distill.sequences.collate import completions_of, prompts_of
 from treeavg.distill.sequences.config import DistillationConfig, Part, RewardOptions
 from treeavg.distill.sequences.divergences import (
     prefix_log_odds,
@@ -14,15 +19,13 @@ from treeavg.distill.sequences.divergences import (
     token_logp,
 )
 from treeavg.distill.sequences.fused import Head, fused_loss
-from treeavg.distill.sequences.hidden import LinearMaps, hidden_loss
 from treeavg.distill.sequences.induction import Rewards, induce, mean_rewards
-from treeavg.distill.sequences.layers import LayerPair, select_layers
 from treeavg.distill.sequences.reductions import reduce
 from treeavg.distill.sequences.reward import advantages, importance_weights, pg_loss, regulariser
-from treeavg.distill.sequences.teachers import Scored, Teachers
-from treeavg.errors import ArgumentError
+from treeavg.distill.sequences.states import StateMatch, encoder_loss
+from treeavg.distill.sequences.teachers import Scored, Teachers, score
 
-__all__ = ["StateMatch", "beyond", "encoder_loss", "fused_part", "items", "output_losses", "reward_losses"]
+__all__ = ["Objective", "beyond", "fused_part", "items", "output_losses", "reward_losses"]
 
 
 def items(mask: Tensor, reduction: str) -> Tensor:
@@ -205,7 +208,7 @@ def reward_losses(
     completions: Completions,
     scored: list[Scored],
     *,
-    weights: list[float] | None = None,
+    weights: Sequence[float] | None = None,
     sampled: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
     """Return the losses (B, T) whose gradient is the policy gradient.
@@ -220,7 +223,7 @@ def reward_losses(
         What the student wrote.
     scored : list of Scored
         What the teachers say about `beyond` of them, (B, T + 1, at least V).
-    weights : list of float, optional
+    weights : sequence of float, optional
         Of the teachers, whose rewards are averaged. Default: equal.
     sampled : tuple of two Tensors, shape (B, T), optional
         For importance: the student's own log-probabilities of the tokens when it wrote them, and the sampler's.
@@ -264,7 +267,7 @@ def reward_losses(
     )
 
 
-def _weighed(parts: list[Rewards], weights: list[float]) -> Rewards:
+def _weighed(parts: Sequence[Rewards], weights: Sequence[float]) -> Rewards:
     """Return the weighted mean of rewards."""
     total = sum(weights)
     rewards = torch.stack([part.rewards * (weight / total) for part, weight in zip(parts, weights, strict=True)])
@@ -272,107 +275,89 @@ def _weighed(parts: list[Rewards], weights: list[float]) -> Rewards:
     return Rewards(rewards.sum(0), values.sum(0))
 
 
-class StateMatch(nn.Module):
-    """Pairs of layers of a student and a teacher, with maps between their widths where these differ.
+@dataclass
+class Objective:
+    """The loss of a batch, for a student and its teachers.
 
     Parameters
     ----------
     config : DistillationConfig
-        With `layers`, `include_last`, `hidden_norm` and `seed`.
-    student : Scored
-        States of one example, for their numbers and widths.
-    teacher : Scored
-        Likewise.
-
-    Raises
-    ------
-    ArgumentError
-        A strategy that does not fit the numbers of layers, or an encoder that the other model lacks.
-
-    Notes
-    -----
-    Maps are made without touching torch's global random numbers.
-
-    Examples
-    --------
-    >>> states = tuple(torch.zeros(1, 1, 4) for _ in range(3))
-    >>> scored = Scored(torch.zeros(1, 1, 5), None, states)
-    >>> StateMatch(DistillationConfig(hidden_weight=1.0), scored, scored).pairs["decoder"]
-    (LayerPair(student=1, teacher=1),)
+        All options.
+    teachers : Teachers
+        Perhaps none.
+    size : int
+        Tokens of the vocabulary that are real; columns of logits beyond are cut off.
+    match : StateMatch or None
+        Where hidden states are compared.
     """
 
-    def __init__(self, config: DistillationConfig, student: Scored, teacher: Scored) -> None:
-        super().__init__()
-        if bool(student.encoder) != bool(teacher.encoder):
-            raise ArgumentError(
-                f"hidden_weight: expected 0 for {'an encoder-decoder' if student.encoder else 'a causal'} student and "
-                f"{'a causal' if student.encoder else 'an encoder-decoder'} teacher, got {config.hidden_weight}. Their "
-                "layers do not correspond."
+    config: DistillationConfig
+    teachers: Teachers
+    size: int
+    match: StateMatch | None
+
+    def losses(
+        self, model: nn.Module, batch: Mapping[str, Tensor], part: Part, counts: Mapping[str, Tensor], world_size: int
+    ) -> dict[str, Tensor]:
+        """Return the loss of a part of a step on a batch.
+
+        Parameters
+        ----------
+        model : torch.nn.Module
+            The student, in the mode that it is in.
+        batch : mapping from str to Tensor
+            With prompts, and completions of the part's source.
+        part : Part
+            Whose completions, and what they count for.
+        counts : mapping from str to Tensor
+            What is divided by: for each source, and for "prompt".
+        world_size : int
+            Processes that share those counts.
+
+        Returns
+        -------
+        dict from str to Tensor
+            Scalars, by what they were divided by: the source; and "prompt" where encoders are compared.
+        """
+        config = self.config
+        found = completions_of(batch, part.source, drop_truncated=config.drop_truncated)
+        states, fused = part.hidden > 0, config.rows is not None
+        scored: list[Scored] = []
+        if states or (part.weight > 0 and config.kind != "hard"):  # teachers first: their states are gone by then
+            asked = beyond(found) if config.kind == "reward" else found
+            scored = self.teachers.score(prompts_of(batch, teacher=True), asked, states=states, fused=fused)
+        own = score(model, prompts_of(batch), found, states=states, fused=fused)
+        options: dict[str, Any] = {"world_size": world_size}
+        if fused:
+            loss = fused_part(
+                config, part, own, scored[0], found.mask, self.size, n_items=counts[part.source], **options
             )
-        self.norm, self.pairs = config.hidden_norm, dict[str, tuple[LayerPair, ...]]()
-        self.maps = nn.ModuleDict()
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(config.seed)
-            for side in ("decoder", "encoder") if student.encoder else ("decoder",):
-                own, other = getattr(student, side), getattr(teacher, side)
-                self.pairs[side] = self._pairs(config, len(own) - 1, len(other) - 1)
-                widths = own[0].shape[-1], other[0].shape[-1]
-                if widths[0] != widths[1]:
-                    self.maps[side] = LinearMaps(*widths, len(self.pairs[side])).to(own[0].dtype)
+            return {part.source: loss}
+        losses = self._positions(own, found, part, scored, batch)
+        options |= {"reduction": config.reduction}
+        result = {
+            part.source: reduce(losses, found.mask, n_items=counts[part.source], connected=(own.scores,), **options)
+        }
+        if states and self.match is not None and "encoder" in self.match.pairs:
+            spread = encoder_loss(self.match, own, scored[0], prompts_of(batch), n_items=counts["prompt"], **options)
+            result["prompt"] = part.hidden * spread
+        return result
 
-    @staticmethod
-    def _pairs(config: DistillationConfig, student: int, teacher: int) -> tuple[LayerPair, ...]:
-        seed = config.seed if config.layers.startswith("random") else None
-        return select_layers(student, teacher, config.layers, include_last=config.include_last, seed=seed)
-
-    def forward(self, student: Scored, teacher: Scored, mask: Tensor, side: str) -> Tensor:
-        """Return the distances (B, T) of the paired states, of the "decoder" or the "encoder"."""
-        maps: LinearMaps | None = self.maps[side] if side in self.maps else None  # type: ignore[assignment]
-        return hidden_loss(
-            getattr(teacher, side),
-            getattr(student, side),
-            self.pairs[side],
-            mask,
-            maps=maps,
-            norm=self.norm,
-            reduction="none",
-        )
-
-
-def encoder_loss(
-    match: StateMatch,
-    student: Scored,
-    teacher: Scored,
-    batch: Prompts,
-    *,
-    reduction: str,
-    n_items: Tensor,
-    world_size: int,
-) -> Tensor:
-    """Return the reduced distance of encoders' states, over the tokens of the prompts.
-
-    Parameters
-    ----------
-    match : StateMatch
-        With an encoder's pairs.
-    student : Scored
-        Differentiable.
-    teacher : Scored
-        On the same prompts.
-    batch : Prompts
-        They.
-    reduction : {"token", "sequence", "sequence_mean"}
-        As for `reduce`.
-    n_items : Tensor
-        As for `reduce`, of prompts.
-    world_size : int
-        As for `reduce`.
-
-    Returns
-    -------
-    Tensor
-        A scalar.
-    """
-    mask = batch.attention.bool()
-    losses = match(student, teacher, mask, "encoder")
-    return reduce(losses, mask, reduction=reduction, n_items=n_items, world_size=world_size)
+    def _positions(
+        self, own: Scored, found: Completions, part: Part, scored: list[Scored], batch: Mapping[str, Tensor]
+    ) -> Tensor:
+        """Return the weighted losses (B, T) of a part's positions."""
+        logits = own.scores[..., : self.size]
+        losses = torch.zeros(found.mask.shape, dtype=torch.float32, device=logits.device)
+        if part.weight and self.config.kind == "reward":
+            sampled = (batch["student_logp"], batch["student_drawn"]) if "student_logp" in batch else None
+            options = self.config.reward or RewardOptions()
+            paid = reward_losses(options, logits, found, scored, weights=self.teachers.weights, sampled=sampled)
+            losses = losses + part.weight * paid
+        elif part.weight:
+            losses = losses + part.weight * output_losses(self.config, part, logits, found, self.teachers, scored)
+        if part.gold:
+            losses = losses - part.gold * token_logp(logits, found.ids, mask=found.mask)
+        if part.hidden and self.match is not None:
+            losses = losses + part.hidden * self.match(own, scored[0], found.mask, "decoder")
+        return losses

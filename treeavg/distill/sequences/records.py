@@ -13,7 +13,9 @@ from treeavg.errors import ArgumentError, quote
 
 __all__ = ["TopK", "checked_mask", "compute_dtype", "laws", "require_records", "scored", "top_k"]
 
-_ROWS = 256  # positions whose laws over the whole vocabulary are held at once
+#: Numbers in the laws that are held at once: what a processor's cache takes, and what keeps a GPU busy.
+_HELD = {"cpu": 1 << 17}
+_HELD_ELSEWHERE = 1 << 24
 
 
 class TopK(NamedTuple):
@@ -121,11 +123,12 @@ def laws(logits: Tensor, mask: Tensor, temperature: float, name: str | None) -> 
     if not isinstance(temperature, (int, float)) or not 0 < temperature < math.inf:
         raise ArgumentError(f"temperature: expected a positive number, got {quote(temperature)}. Use 1.")
     flat = logits.detach().reshape(-1, logits.shape[-1])
-    for rows in torch.split(mask.reshape(-1).nonzero()[:, 0], _ROWS):
-        law = flat[rows].to(compute_dtype(logits.dtype)).div_(temperature)
-        law -= law.logsumexp(-1, keepdim=True)
-        if name is not None and law.device.type == "cpu" and bool(law.isnan().any()):
-            bad = int(rows[law.isnan().any(-1)][0])
+    held = max(1, _HELD.get(logits.device.type, _HELD_ELSEWHERE) // flat.shape[1])
+    for rows in torch.split(mask.reshape(-1).nonzero()[:, 0], held):
+        scores = flat[rows] if temperature == 1 else flat[rows].to(compute_dtype(logits.dtype)).div_(temperature)
+        law = torch.log_softmax(scores, -1, dtype=compute_dtype(logits.dtype))
+        if name is not None and law.device.type == "cpu" and bool(law[:, 0].isnan().any()):  # then all of the row is
+            bad = int(rows[law[:, 0].isnan()][0])
             place = [bad // mask.shape[1], bad % mask.shape[1]]
             raise ArgumentError(
                 f"{name}{place}: expected numbers, got NaN or infinity. Mask the position, or look for what "
@@ -135,6 +138,7 @@ def laws(logits: Tensor, mask: Tensor, temperature: float, name: str | None) -> 
 
 
 def compute_dtype(dtype: torch.dtype) -> torch.dtype:
+    """Return double for double, else single precision."""
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
@@ -144,6 +148,7 @@ def _uniform(logits: Tensor, ids: Tensor) -> Tensor:
 
 
 def checked_mask(logits: Tensor, mask: Tensor | None, name: str) -> Tensor:
+    """Return the positions of logits (B, T, V) that count; all of them without a mask."""
     if logits.dim() != 3 or not logits.is_floating_point():
         raise ArgumentError(
             f"{name}: expected floating numbers of shape (B, T, V), got {logits.dtype} of shape "
@@ -166,6 +171,11 @@ def require_records(teacher: TopK, mask: Tensor, vocabulary: int, *, name: str =
         raise ArgumentError(
             f"{name}: expected ids and log_probs of shape {(*mask.shape, 'k')}, got {shape} and "
             f"{tuple(teacher.log_probs.shape)}. Pad records as completions are padded."
+        )
+    if teacher.ids.device != mask.device or teacher.log_probs.device != mask.device:
+        raise ArgumentError(
+            f"{name}: expected tensors on {mask.device}, where the mask is, got {teacher.ids.device} and "
+            f"{teacher.log_probs.device}. Move them there."
         )
     _require_ids(teacher.ids, mask, vocabulary, f"{name}.ids")
     if mask.device.type != "cpu":

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,16 +15,26 @@ from treeavg.distill.sequences.align import Completions, Prompts, completions, p
 from treeavg.distill.sequences.config import DistillationConfig
 from treeavg.distill.sequences.generation import Special
 from treeavg.distill.sequences.heads import require_head
-from treeavg.distill.sequences.objective import StateMatch
 from treeavg.distill.sequences.running import frozen, unwrapped
+from treeavg.distill.sequences.states import StateMatch
 from treeavg.distill.sequences.teachers import BASE, Scored, Teachers, score
 from treeavg.distill.sequences.vocabulary import common_vocabulary
-from treeavg.errors import ArgumentError, quote
+from treeavg.errors import ArgumentError, FormatError, TreeavgError, quote
 
-__all__ = ["probe", "require_arguments", "require_teachers", "teachers_of", "vocabulary_size"]
+__all__ = [
+    "named",
+    "probe",
+    "require_arguments",
+    "require_same",
+    "require_teachers",
+    "teachers_of",
+    "vocabulary_size",
+]
 
 
-def teachers_of(student: nn.Module, given: Any, config: DistillationConfig, weights: Sequence[float] | None) -> Teachers:
+def teachers_of(
+    student: nn.Module, given: Any, config: DistillationConfig, weights: Sequence[float] | None
+) -> Teachers:
     """Return the teachers of a training.
 
     Parameters
@@ -67,8 +80,8 @@ def _require_apart(student: nn.Module, models: Sequence[Any]) -> None:
             raise ArgumentError(f"teachers[{place}]: expected a model, got {type(model).__name__}. Load it first.")
         if any(id(parameter) in own for parameter in model.parameters()):
             raise ArgumentError(
-                f"teachers[{place}]: expected a model of its own, got one that shares parameters with the student. Give "
-                f"a copy, or {BASE!r} for a student with adapters."
+                f"teachers[{place}]: expected a model of its own, got one that shares parameters with the student. "
+                f"Give a copy, or {BASE!r} for a student with adapters."
             )
 
 
@@ -103,7 +116,9 @@ def require_teachers(config: DistillationConfig, teachers: Teachers, student: nn
     one = {"fresh_teacher": config.fresh_teacher, "hidden_weight": config.hidden_weight, "rows": config.rows}
     for name, value in one.items():
         if value and count != 1:
-            raise ArgumentError(f"{name}: expected to be left out with {count} teachers, got {value}. Give one teacher.")
+            raise ArgumentError(
+                f"{name}: expected to be left out with {count} teachers, got {value}. Give one teacher."
+            )
     if count == 1 and config.average != "token":
         raise ArgumentError(
             f"average: expected 'token' with one teacher, which is not averaged, got {config.average!r}. Leave it out."
@@ -152,8 +167,8 @@ def require_arguments(args: Any) -> None:
             )
     if args.label_smoothing_factor:
         raise ArgumentError(
-            f"args.label_smoothing_factor: expected 0, got {args.label_smoothing_factor}. A soft loss such as 'kl' does "
-            "that job."
+            f"args.label_smoothing_factor: expected 0, got {args.label_smoothing_factor}. A soft loss such as 'kl' "
+            "does that job."
         )
 
 
@@ -195,8 +210,8 @@ def vocabulary_size(
             return student
         raise ArgumentError(
             f"teacher_tokenizers: expected the teachers' tokenizers, as heads differ ({student} columns and "
-            f"{', '.join(map(str, teachers))}), got None. Give them and processing_class, so that padded columns can be "
-            "told from tokens."
+            f"{', '.join(map(str, teachers))}), got None. Give them and processing_class, so that padded columns can "
+            "be told from tokens."
         )
     if student_tokenizer is None:
         raise ArgumentError(
@@ -207,8 +222,8 @@ def vocabulary_size(
         given *= len(teachers)
     if len(given) != len(teachers):
         raise ArgumentError(
-            f"teacher_tokenizers: expected one, or one for each of the {len(teachers)} teachers, got {len(given)}. Give "
-            "as many."
+            f"teacher_tokenizers: expected one, or one for each of the {len(teachers)} teachers, got {len(given)}. "
+            "Give as many."
         )
     sizes = [
         common_vocabulary(tokenizer, student_tokenizer, teacher_size=width, student_size=student)
@@ -266,3 +281,66 @@ def probe(
                 require_head(model, batch, target)
     match = StateMatch(config, own, others[0]).to(device) if states else None
     return own.scores.shape[-1], [other.scores.shape[-1] for other in others], match
+
+
+@contextmanager
+def named(where: str) -> Iterator[None]:
+    """Put a place in front of the message of an error that is raised meanwhile.
+
+    Parameters
+    ----------
+    where : str
+        Such as "step 7".
+
+    Yields
+    ------
+    None
+
+    Examples
+    --------
+    >>> try:
+    ...     with named("step 7"):
+    ...         raise ArgumentError("logits: expected numbers, got NaN.")
+    ... except ArgumentError as error:
+    ...     print(error)
+    step 7: logits: expected numbers, got NaN.
+    """
+    try:
+        yield
+    except TreeavgError as error:
+        raise type(error)(f"{where}: {error}") from error
+
+
+def require_same(config: DistillationConfig, path: Path) -> None:
+    """Raise an error where a checkpoint was made with other options.
+
+    Parameters
+    ----------
+    config : DistillationConfig
+        Those of now.
+    path : pathlib.Path
+        Where the others are written.
+
+    Returns
+    -------
+    None
+
+    Raises
+    ------
+    FormatError
+        The file cannot be read.
+    ArgumentError
+        An option differs.
+    """
+    try:
+        there = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise FormatError(f"{path}: expected JSON, got {error}. Resume from another checkpoint.") from error
+    now = json.loads(json.dumps(config.document()))
+    names = [name for name in now if not isinstance(there, dict) or name not in there or there[name] != now[name]]
+    if names:
+        was = there.get(names[0]) if isinstance(there, dict) else None
+        raise ArgumentError(
+            f"{names[0]}: expected {quote(was)}, as in {path.parent.name}, got {quote(now[names[0]])}. Resume with the "
+            "options of the checkpoint, or start a new training from its weights."
+        )

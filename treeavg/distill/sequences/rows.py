@@ -81,7 +81,7 @@ def blocks_of(mask: Tensor, width: int, rows: int | None = None) -> Iterator[Ten
     """Yield the flat places of the mask's rows, as many at a time as fit a block of this width."""
     places = mask.flatten().nonzero()[:, 0]
     size = rows or max(1, (CPU_ELEMENTS if mask.device.type == "cpu" else DEVICE_ELEMENTS) // max(width, 1))
-    yield from places.split(size) if len(places) else ()
+    yield from torch.split(places, size) if len(places) else ()
 
 
 def take(scores: Tensor, places: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 
 from treeavg.errors import ArgumentError, quote, unknown
 
-__all__ = ["KINDS", "Sampler", "require_whole"]
+__all__ = ["KINDS", "Sampler"]
 
 #: A line of help for each kind of sampler, and the options that are for it.
 KINDS: dict[str, tuple[str, tuple[str, ...]]] = {

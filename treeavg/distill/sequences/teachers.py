@@ -1,4 +1,4 @@
-"""Teachers beside a training: frozen, never part of the student, one or several, or the student without its adapters."""
+"""Teachers beside a training: frozen, never part of the student; one, several, or the student without its adapters."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def token_logp(logits: Tensor, ids: Tensor, *, mask: Tensor | None = None) -> Te
             f"ids: expected tokens from 0 to {logits.shape[2] - 1}, got {int(tokens.min())} to {int(tokens.max())}. "
             "Mask other positions, and use one vocabulary for tokens and logits."
         )
-    result: Tensor = _TokenLogp.apply(logits, tokens, counted)
+    result: Tensor = _TokenLogp.apply(logits, tokens, counted)  # type: ignore[no-untyped-call]
     return result
 
 
@@ -78,7 +78,7 @@ class _TokenLogp(Function):
         return found
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
         logits, ids, mask = ctx.saved_tensors
         gradient = torch.zeros(logits.shape, dtype=logits.dtype, device=logits.device)

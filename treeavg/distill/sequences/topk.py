@@ -190,7 +190,7 @@ class _Buckets(Function):
         flat, chosen = out.view(-1, k + 1), ids.reshape(-1, k)
         for rows, law in laws(logits, mask, temperature, "student_logits"):
             flat[rows, :k] = law.gather(-1, chosen[rows])
-            flat[rows, k] = law.scatter(-1, chosen[rows], -math.inf).logsumexp(-1)
+            flat[rows, k] = law.scatter_(-1, chosen[rows], -math.inf).logsumexp(-1)
         tail = flat[:, k]  # all other tokens may be impossible, or there may be none: keep the log finite
         flat[:, k] = torch.where(tail == -math.inf, torch.full_like(tail, math.log(_floor(out.dtype))), tail)
         ctx.save_for_backward(logits, chosen, mask, flat[:, k])
@@ -209,7 +209,7 @@ class _Buckets(Function):
             picked = chosen[rows]
             q = law.gather(-1, picked).exp()
             # d log(tail) / dz = softmax over the others; d log(any bucket) / dz also has -q, through the normaliser.
-            others = law.exp().mul_(flat[rows, k:] * (-tail[rows, None]).exp() - total)
+            others = law.exp_().mul_(flat[rows, k:] * (-tail[rows, None]).exp() - total)
             others.scatter_(-1, picked, flat[rows, :k] - total * q)
             found[rows] = others.div_(ctx.temperature).to(logits.dtype)
         return result, None, None, None

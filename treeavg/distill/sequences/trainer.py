@@ -19,25 +19,21 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import Trainer
 
-from treeavg.distill.sequences.collate import COLUMNS, Collator, completions_of, prompts_of
+from treeavg.distill.sequences.collate import COLUMNS, Collator, completions_of
 from treeavg.distill.sequences.config import DistillationConfig, Part
 from treeavg.distill.sequences.generation import special_tokens
-from treeavg.distill.sequences.objective import (
-    beyond,
-    encoder_loss,
-    fused_part,
-    items,
-    output_losses,
-    reward_losses,
+from treeavg.distill.sequences.objective import Objective, items
+from treeavg.distill.sequences.requirements import (
+    named,
+    probe,
+    require_arguments,
+    require_same,
+    teachers_of,
+    vocabulary_size,
 )
-from treeavg.distill.sequences.reductions import reduce
-from treeavg.distill.sequences.requirements import probe, require_arguments, teachers_of, vocabulary_size
-from treeavg.distill.sequences.config import RewardOptions
 from treeavg.distill.sequences.running import unwrapped
-from treeavg.distill.sequences.teachers import Scored, score
-from treeavg.distill.sequences.tokens import token_logp
 from treeavg.distill.sequences.writing import chance, generator_of, write
-from treeavg.errors import ArgumentError, FormatError, TreeavgError, quote
+from treeavg.errors import ArgumentError
 
 __all__ = ["DistillationTrainer"]
 
@@ -54,7 +50,7 @@ class _Window:
     name: str
 
 
-class DistillationTrainer(Trainer):  # type: ignore[misc]
+class DistillationTrainer(Trainer):
     """Trains a student, causal or encoder-decoder, on one or several teachers.
 
     It is `transformers.Trainer` with its arguments, callbacks, checkpoints and processes; what is ours is the loss, who
@@ -153,11 +149,13 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         )
         self.model_accepts_loss_kwargs = self.loss_is_scaled_for_ga = True  # we divide by the whole step's count
         for teacher in self.teachers.models:
-            teacher.to(args.device)
+            if getattr(teacher, "hf_device_map", None) is None:  # those are placed already, perhaps quantised
+                teacher.to(args.device)
         own, others, self.match = probe(
             model, self.teachers, self.distillation, self._special, side=self._side, device=args.device
         )
-        self.vocabulary = vocabulary_size(own, others, processing_class, teacher_tokenizers)
+        size = vocabulary_size(own, others, processing_class, teacher_tokenizers)
+        self.objective: Objective = Objective(self.distillation, self.teachers, size, self.match)
         self._window: _Window | None = None
         self._tally = torch.zeros(4, dtype=torch.float64, device=args.device)
         self._evaluated: dict[str, Tensor] = {}
@@ -176,7 +174,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
             self.match.zero_grad()
         config, step = self.distillation, self.state.global_step
         heads = chance(config.seed, "coin", step) < config.share if config.who == "coin" else None
-        with _named(f"step {step + 1}"):
+        with named(f"step {step + 1}"):
             self._window = self._prepared(batches, config.parts(heads), "train", step)
         return batches, sum(self._window.counts.values(), torch.zeros((), device=self.args.device))
 
@@ -188,7 +186,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
                 continue
             generator = generator_of(config.seed, stream, part.source, step, self.args.process_index)
             options: dict[str, Any] = {"side": self._side, "generator": generator}
-            fixed = (part.source, batches, config, self._special, self.vocabulary)
+            fixed = (part.source, batches, config, self._special, self.objective.size)
             if part.source == "student":
                 write(self.model, *fixed, **options)
             else:
@@ -237,11 +235,11 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         """Return the part of the step's loss that a batch has."""
         assert self._window is not None
         window = self._window
-        with _named(window.name):
+        with named(window.name):
             losses = [
                 loss
                 for part in window.parts
-                for loss in self._losses(model, inputs, part, window.counts, window.world_size).values()
+                for loss in self.objective.losses(model, inputs, part, window.counts, window.world_size).values()
             ]
             loss = torch.stack(losses).sum()
             if not bool(loss.detach().isfinite()):
@@ -250,47 +248,6 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
                     "teachers; lower the learning rate, or train in float32 or bfloat16."
                 )
         return (loss, {}) if return_outputs else loss
-
-    # ---- The loss ----
-
-    def _losses(
-        self, model: nn.Module, batch: dict[str, Tensor], part: Part, counts: dict[str, Tensor], world_size: int
-    ) -> dict[str, Tensor]:
-        """Return the loss of a part by what it divides by, its source or "prompt". The teachers go first."""
-        config = self.distillation
-        found = completions_of(batch, part.source, drop_truncated=config.drop_truncated)
-        states, fused = part.hidden > 0, config.rows is not None
-        scored: list[Scored] = []
-        if states or (part.weight > 0 and config.kind != "hard"):
-            asked = beyond(found) if config.kind == "reward" else found
-            scored = self.teachers.score(prompts_of(batch, teacher=True), asked, states=states, fused=fused)
-        own = score(model, prompts_of(batch), found, states=states, fused=fused)
-        options: dict[str, Any] = {"n_items": counts[part.source], "world_size": world_size}
-        if fused:
-            size = self.vocabulary
-            return {part.source: fused_part(config, part, own, scored[0], found.mask, size, **options)}
-        logits = own.scores[..., : self.vocabulary]
-        losses = torch.zeros(found.mask.shape, dtype=torch.float32, device=logits.device)
-        if part.weight and config.kind == "reward":
-            sampled = (batch["student_logp"], batch["student_drawn"]) if "student_logp" in batch else None
-            reward = config.reward or RewardOptions()
-            losses = losses + part.weight * reward_losses(
-                reward, logits, found, scored, weights=self.teachers.weights, sampled=sampled
-            )
-        elif part.weight:
-            losses = losses + part.weight * output_losses(config, part, logits, found, self.teachers, scored)
-        if part.gold:
-            losses = losses - part.gold * token_logp(logits, found.ids, mask=found.mask)
-        if states:
-            losses = losses + part.hidden * self.match(own, scored[0], found.mask, "decoder")
-        result = {
-            part.source: reduce(losses, found.mask, reduction=config.reduction, connected=(own.scores,), **options)
-        }
-        if states and "encoder" in self.match.pairs:
-            options["n_items"] = counts["prompt"]
-            spread = encoder_loss(self.match, own, scored[0], prompts_of(batch), reduction=config.reduction, **options)
-            result["prompt"] = part.hidden * spread
-        return result
 
     # ---- Evaluation ----
 
@@ -304,12 +261,12 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         """Return the loss of a batch of an evaluation, and add it to the whole evaluation's."""
         batch = self._prepare_inputs(inputs)
         self._evaluated_batches += 1
-        with torch.no_grad(), _named(f"batch {self._evaluated_batches} of the evaluation"):
+        with torch.no_grad(), named(f"batch {self._evaluated_batches} of the evaluation"):
             window = self._prepared([batch], self.distillation.parts(), "evaluation", self._evaluated_batches)
             ones = {name: torch.ones_like(count) for name, count in window.counts.items()}
             total = torch.zeros((), device=self.args.device)
             for part in window.parts:
-                for name, loss in self._losses(model, batch, part, ones, 1).items():
+                for name, loss in self.objective.losses(model, batch, part, ones, 1).items():
                     pair = torch.stack([loss.double(), window.counts[name].double()])
                     key = f"{part.source} {name}"
                     self._evaluated[key] = self._evaluated[key] + pair if key in self._evaluated else pair
@@ -327,7 +284,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         """Evaluate; the loss divides by the counts of all batches, whatever their size."""
         self._evaluated, self._evaluated_batches = {}, 0
         output = super().evaluation_loop(dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix)
-        if self._evaluated:
+        if self._evaluated and output.metrics is not None:
             pairs = self.accelerator.reduce(torch.stack(list(self._evaluated.values())), "sum")
             output.metrics[f"{metric_key_prefix}_loss"] = float((pairs[:, 0] / pairs[:, 1].clamp(min=1)).sum())
         return output
@@ -344,7 +301,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
         super().log(logs, start_time)
 
     def _set_signature_columns_if_needed(self) -> None:
-        self._signature_columns = list(COLUMNS)
+        self._signature_columns: Any = list(COLUMNS)
 
     def create_optimizer(self, model: Any = None) -> Any:
         """Return the optimiser, which trains the maps between hidden states too."""
@@ -368,7 +325,7 @@ class DistillationTrainer(Trainer):  # type: ignore[misc]
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         folder = Path(resume_from_checkpoint)
         if (folder / _CONFIG).is_file():
-            _require_same(self.distillation, folder / _CONFIG)
+            require_same(self.distillation, folder / _CONFIG)
         super()._load_from_checkpoint(resume_from_checkpoint, model)
         if self.match is not None and len(self.match.maps):
             self.match.load_state_dict(load_file(folder / _MAPS))

@@ -108,15 +108,14 @@ def write(
     found = []
     for start in range(0, len(every.ids), rows):
         part = Prompts(every.ids[start : start + rows], every.attention[start : start + rows])
-        drawn = sample(
-            model, part, config.how, eos_ids=special.eos_ids, pad=special.pad, generator=generator
-        )
+        drawn = sample(model, part, config.how, eos_ids=special.eos_ids, pad=special.pad, generator=generator)
         own = _own(model, part, drawn) if _weighs(config, source) else drawn.log_prob
         found.append((drawn, own))
     columns = _stacked(found, special.pad)
-    if int(columns[0].max()) >= size:
+    largest = int(columns[0].max())
+    if largest >= size:
         raise ArgumentError(
-            f"{source}: expected completions of tokens below {size}, the vocabulary's size, got {int(columns[0].max())}: "
+            f"{source}: expected completions of tokens below {size}, the vocabulary's size, got {largest}: "
             "the head has columns that stand for no token. Cut it with resize_token_embeddings."
         )
     place = 0
@@ -144,8 +143,6 @@ def _stacked(found: Sequence[tuple[Samples, Tensor]], pad: int) -> list[Tensor]:
     columns: list[list[Tensor]] = [[], [], [], [], []]
     for drawn, own in found:
         more = (0, width - drawn.ids.shape[1])
-        for column, tensor, value in zip(
-            columns, (*drawn[:4], own), (pad, False, None, 0.0, 0.0), strict=True
-        ):
+        for column, tensor, value in zip(columns, (*drawn[:4], own), (pad, False, None, 0.0, 0.0), strict=True):
             column.append(tensor if value is None else padded(tensor, more, value=value))
     return [torch.cat(column) for column in columns]

@@ -1,0 +1,142 @@
+"""Tiny transformers, trained by the library's trainer and tested against all right answers: what the trends need."""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import GPT2Config, GPT2LMHeadModel, TrainingArguments
+
+from benchmarks.sequence_task import END, START, Language, Meaning
+from treeavg.distill.sequences.align import Prompts, prompts
+from treeavg.distill.sequences.comparison import compare
+from treeavg.distill.sequences.config import DistillationConfig
+from treeavg.distill.sequences.sampling import Sampler, sample
+from treeavg.distill.sequences.text_metrics import bleu
+from treeavg.distill.sequences.trainer import DistillationTrainer
+
+LONGEST = 14
+
+Rows = Sequence[dict[str, list[int]]]
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large everything is."""
+
+    inputs: int = 2000
+    test: int = 200
+    width: int = 48
+    teacher_layers: int = 3
+    student_layers: int = 1
+    batch: int = 64
+    teacher_steps: int = 1500
+    start_steps: int = 300
+    steps: int = 300
+    samples: int = 4
+
+
+QUICK = Size(teacher_steps=400, start_steps=100, steps=100, inputs=1000, test=100, samples=2)
+
+
+def model_of(language: Language, layers: int, width: int, seed: int) -> Any:
+    """Return a causal transformer with random weights."""
+    torch.manual_seed(seed)
+    config = GPT2Config(
+        vocab_size=len(language.words), n_positions=32, n_embd=width, n_layer=layers, n_head=4,
+        bos_token_id=START, eos_token_id=END, pad_token_id=END, resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0,
+    )  # fmt: skip
+    return GPT2LMHeadModel(config)
+
+
+def train(
+    model: Any,
+    rows: Rows,
+    config: DistillationConfig,
+    *,
+    steps: int,
+    batch: int,
+    seed: int,
+    rate: float = 2e-3,
+    teachers: Any = (),
+) -> Any:
+    """Train a model in place, and return it in evaluation mode."""
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*pin_memory.*")  # torch says so on machines without a card
+        args = TrainingArguments(
+            output_dir=folder, max_steps=steps, per_device_train_batch_size=batch, learning_rate=rate,
+            lr_scheduler_type="linear", warmup_steps=min(20, steps // 5), save_strategy="no", report_to=[],
+            logging_steps=steps, disable_tqdm=True, seed=seed, data_seed=seed, use_cpu=True,
+        )  # fmt: skip
+        trainer = DistillationTrainer(model, config, args=args, train_dataset=rows, teachers=teachers)
+        trainer.remove_callback(_printer())
+        trainer.train()
+    return model.eval()
+
+
+def _printer() -> Any:
+    from transformers import PrinterCallback
+
+    return PrinterCallback
+
+
+def prompts_of(language: Language, meanings: Sequence[Meaning]) -> Prompts:
+    """Return meanings as a batch."""
+    return prompts([language.prompt(meaning) for meaning in meanings], pad=END, side="left")
+
+
+def written(model: Any, batch: Prompts, sampler: Sampler, seed: int, rows: int = 200) -> list[list[int]]:
+    """Return completions with their ends; those that were cut have none."""
+    generator, found = torch.Generator().manual_seed(seed), []
+    for start in range(0, len(batch.ids), rows):
+        part = Prompts(batch.ids[start : start + rows], batch.attention[start : start + rows])
+        drawn = sample(model, part, sampler, generator=generator)
+        found += [row[: int(mask.sum())] for row, mask in zip(drawn.ids.tolist(), drawn.mask, strict=True)]
+    return found
+
+
+def labelled(language: Language, meanings: Sequence[Meaning], outputs: Sequence[list[int]]) -> Rows:
+    """Return training rows of outputs that somebody wrote."""
+    return [
+        {"prompt": language.prompt(meaning), "completion": output}
+        for meaning, output in zip(meanings, outputs, strict=True)
+    ]
+
+
+def quality(language: Language, meanings: Sequence[Meaning], outputs: Sequence[Sequence[int]]) -> dict[str, float]:
+    """Return the share of outputs that are right, and BLEU against all right answers."""
+    answers = [language.answers(meaning) for meaning in meanings]
+    right = [list(output) in known for output, known in zip(outputs, answers, strict=True)]
+    texts = [language.text(output) for output in outputs]
+    references = [[language.text(answer) for answer in known] for known in answers]
+    return {"right": 100 * sum(right) / len(right), "bleu": bleu(texts, references).value}
+
+
+def tested(
+    language: Language, meanings: Sequence[Meaning], model: Any, teacher: Any, *, seed: int, samples: int
+) -> dict[str, float]:
+    """Return a model's numbers: what it writes greedily, what it samples, and how far it is from its teacher."""
+    batch = prompts_of(language, meanings)
+    sampler = Sampler(max_new_tokens=LONGEST)
+    found = quality(language, meanings, written(model, batch, Sampler("greedy", max_new_tokens=LONGEST), seed))
+    found["right_sampled"] = quality(language, meanings, written(model, batch, sampler, seed + 1))["right"]
+    if teacher is None:
+        return found
+    generator = torch.Generator().manual_seed(seed + 2)
+    both = compare(
+        teacher, model, batch, max_new_tokens=LONGEST, samples=samples, batch_size=100, generator=generator
+    )
+    found |= {
+        "likelihood_risk": both.likelihood_risk.value,
+        "coverage_risk": both.coverage_risk.value,
+        "tvd": both.tvd.value,
+        "js": both.js.value,
+        "excess_error": both.excess_error.percent,
+        "entropy": both.student_peakness.entropy,
+    }
+    return found
