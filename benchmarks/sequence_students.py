@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import tempfile
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel, TrainingArguments
+from transformers import GPT2Config, GPT2LMHeadModel, PrinterCallback, TrainingArguments
 
 from benchmarks.sequence_task import END, START, Language, Meaning
 from treeavg.distill.sequences.align import Prompts, prompts
@@ -29,19 +27,27 @@ Rows = Sequence[dict[str, list[int]]]
 class Size:
     """How large everything is."""
 
-    inputs: int = 2000
+    inputs: int = 3000
     test: int = 200
     width: int = 48
-    teacher_layers: int = 3
-    student_layers: int = 1
-    batch: int = 64
-    teacher_steps: int = 1500
-    start_steps: int = 300
-    steps: int = 300
+    batch: int = 32
     samples: int = 4
+    teacher_layers: int = 3
+    teacher_steps: int = 2000
+    teacher_rate: float = 4e-3
+    student_layers: int = 1
+    start_steps: int = 400
+    steps: int = 400
+    rate: float = 2e-3
+    dialect_steps: int = 1200
+    pupil_layers: int = 3
+    pupil_steps: int = 1000
 
 
-QUICK = Size(teacher_steps=400, start_steps=100, steps=100, inputs=1000, test=100, samples=2)
+#: Shows that everything runs.
+QUICK = Size(
+    inputs=600, test=50, samples=1, teacher_steps=200, start_steps=20, steps=20, dialect_steps=60, pupil_steps=30
+)
 
 
 def model_of(language: Language, layers: int, width: int, seed: int) -> Any:
@@ -66,23 +72,17 @@ def train(
     teachers: Any = (),
 ) -> Any:
     """Train a model in place, and return it in evaluation mode."""
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*pin_memory.*")  # torch says so on machines without a card
+    with tempfile.TemporaryDirectory() as folder:
         args = TrainingArguments(
             output_dir=folder, max_steps=steps, per_device_train_batch_size=batch, learning_rate=rate,
             lr_scheduler_type="linear", warmup_steps=min(20, steps // 5), save_strategy="no", report_to=[],
             logging_steps=steps, disable_tqdm=True, seed=seed, data_seed=seed, use_cpu=True,
+            dataloader_pin_memory=False,
         )  # fmt: skip
         trainer = DistillationTrainer(model, config, args=args, train_dataset=rows, teachers=teachers)
-        trainer.remove_callback(_printer())
+        trainer.remove_callback(PrinterCallback)
         trainer.train()
     return model.eval()
-
-
-def _printer() -> Any:
-    from transformers import PrinterCallback
-
-    return PrinterCallback
 
 
 def prompts_of(language: Language, meanings: Sequence[Meaning]) -> Prompts:
@@ -128,9 +128,7 @@ def tested(
     if teacher is None:
         return found
     generator = torch.Generator().manual_seed(seed + 2)
-    both = compare(
-        teacher, model, batch, max_new_tokens=LONGEST, samples=samples, batch_size=100, generator=generator
-    )
+    both = compare(teacher, model, batch, max_new_tokens=LONGEST, samples=samples, batch_size=100, generator=generator)
     found |= {
         "likelihood_risk": both.likelihood_risk.value,
         "coverage_risk": both.coverage_risk.value,

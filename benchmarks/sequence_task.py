@@ -1,9 +1,10 @@
 """A task with several right answers: meanings are to be said in a small language that has registers and word orders.
 
-A meaning is who does what to whom, perhaps how. It can be said in two registers, three word orders and, where it says
-how, with that word first or last: 6 or 12 right answers, of which the training data show one. Half of the words are the
-same in both registers, so that a sentence's register has to be remembered up to its last word, a particle; the verb's
-ending agrees with the class of who does it, wherever that stands.
+A meaning is who does what to whom, perhaps what these are like, perhaps how. It can be said in two registers, three
+word orders and, where it says how, with that word first or last: 6 or 12 right answers, of which the training data show
+one. Half of the words are the same in both registers, so that a sentence's register has to be remembered: it tells
+where adjectives stand, and which particle is last. The verb's ending agrees with the class of who does it, wherever
+that stands.
 """
 
 from __future__ import annotations
@@ -19,11 +20,13 @@ REGISTERS, ORDERS, PLACES = range(2), ("svo", "ovs", "vso"), ("first", "last")
 
 
 class Meaning(NamedTuple):
-    """Numbers of who, what, whom and how; `how` is None where nothing is said about it."""
+    """Numbers of who, what, whom, what they are like, and how; None where nothing is said about it."""
 
     who: int
     verb: int
     whom: int
+    who_like: int | None
+    whom_like: int | None
     how: int | None
 
 
@@ -51,13 +54,14 @@ class Language:
     seed: int
     nouns: int = 16
     verbs: int = 8
-    hows: int = 6
+    likes: int = 4
+    hows: int = 4
     shared: float = 0.5
     words: list[str] = field(default_factory=lambda: ["<end>", "<start>", "<turn>"])
 
     def __post_init__(self) -> None:
         chance = random.Random(f"language {self.seed}")
-        sizes = {"n": self.nouns, "v": self.verbs, "h": self.hows}
+        sizes = {"n": self.nouns, "v": self.verbs, "a": self.likes, "h": self.hows}
         self.concepts = {kind: [self._word(f"{kind.upper()}{i}") for i in range(size)] for kind, size in sizes.items()}
         self.says: dict[str, list[tuple[int, int]]] = {kind: [] for kind in sizes}
         for kind, size in sizes.items():
@@ -76,18 +80,23 @@ class Language:
 
     def prompt(self, meaning: Meaning) -> list[int]:
         """Return a meaning as the ids of an input."""
-        parts = [self.concepts["n"][meaning.who], self.concepts["v"][meaning.verb], self.concepts["n"][meaning.whom]]
-        return [START, *parts, *([] if meaning.how is None else [self.concepts["h"][meaning.how]]), TURN]
+        parts = [
+            ("n", meaning.who), ("a", meaning.who_like), ("v", meaning.verb),
+            ("n", meaning.whom), ("a", meaning.whom_like), ("h", meaning.how),
+        ]  # fmt: skip
+        return [START, *(self.concepts[kind][number] for kind, number in parts if number is not None), TURN]
 
     def say(self, meaning: Meaning, way: Way) -> list[int]:
         """Return the ids of one right answer, its end included."""
         register = way.register
 
-        def noun(number: int) -> list[int]:
-            return [self.articles[self.classes[number]], self.says["n"][number][register]]
+        def noun(number: int, like: int | None) -> list[int]:
+            own = [self.says["n"][number][register]]
+            more = [] if like is None else [self.says["a"][like][register]]
+            return [self.articles[self.classes[number]], *(own + more if register else more + own)]
 
         verb = [self.says["v"][meaning.verb][register], self.endings[self.classes[meaning.who]]]
-        who, whom = noun(meaning.who), noun(meaning.whom)
+        who, whom = noun(meaning.who, meaning.who_like), noun(meaning.whom, meaning.whom_like)
         said = {"svo": who + verb + whom, "ovs": [*whom, *verb, self.by, *who], "vso": verb + who + whom}[way.order]
         if meaning.how is not None:
             how = [self.says["h"][meaning.how][register]]
@@ -104,8 +113,9 @@ class Language:
         found: list[Meaning] = []
         while len(found) < count:
             who, whom = chance.sample(range(self.nouns), 2)
-            how = chance.choice([None, *range(self.hows)]) if chance.random() < 0.9 else None
-            meaning = Meaning(who, chance.randrange(self.verbs), whom, how)
+            likes = [chance.randrange(self.likes) if chance.random() < 0.5 else None for _ in range(2)]
+            how = chance.randrange(self.hows) if chance.random() < 0.7 else None
+            meaning = Meaning(who, chance.randrange(self.verbs), whom, *likes, how)
             if meaning not in known:
                 known.add(meaning)
                 found.append(meaning)

@@ -10,6 +10,7 @@ import torch
 from sequence_tables import Table, golden
 from torch import Tensor
 
+from treeavg.distill.sequences import records
 from treeavg.distill.sequences.divergences import sequence_loss
 from treeavg.distill.sequences.topk import TAILS, TopK, position_weights, scored, top_k, top_k_loss
 from treeavg.errors import ArgumentError
@@ -81,8 +82,9 @@ def test_records_of_masked_positions() -> None:
     assert top_k(z, 2, mask=mask).ids[1, 2].tolist() == [0, 1]
 
 
-def test_many_positions() -> None:
+def test_many_positions(monkeypatch: pytest.MonkeyPatch) -> None:
     """More positions than are held at once, and half precision: the same as position by position."""
+    monkeypatch.setitem(records._HELD, "cpu", 500)
     z = logits(2, rows=3, length=200, size=5).to(torch.bfloat16)
     record = top_k(z, 2)
     assert record.log_probs.dtype == torch.float32
@@ -251,13 +253,14 @@ def test_sequences() -> None:
 
 
 def test_small_tail_keeps_its_gradient() -> None:
-    """A student that is all but sure is pushed back although its tail is below single precision."""
+    """A student that is all but sure is pushed back although its tail is below single precision, or its range."""
     teacher = TopK(torch.tensor([[[0]]]), torch.tensor([[[math.log(0.9)]]]))
-    student = torch.tensor([[[40.0, 0.0, 0.0]]], requires_grad=True)
-    loss = top_k_loss("kl", teacher, student, ALL[:1, :1])
-    loss.backward()
-    assert torch.allclose(student.grad, torch.tensor([[[0.1, -0.05, -0.05]]]), atol=1e-6)
-    assert value(loss) == pytest.approx(0.9 * math.log(0.9) + 0.1 * (math.log(0.1) + 40 - math.log(2)), rel=1e-5)
+    for height in (40.0, 400.0):
+        student = torch.tensor([[[height, 0.0, 0.0]]], requires_grad=True)
+        loss = top_k_loss("kl", teacher, student, ALL[:1, :1])
+        loss.backward()
+        assert torch.allclose(student.grad, torch.tensor([[[0.1, -0.05, -0.05]]]), atol=1e-6)
+    assert value(loss) == pytest.approx(0.9 * math.log(0.9) + 0.1 * (math.log(0.1) + 400 - math.log(2)), rel=1e-5)
 
 
 @pytest.mark.parametrize("kind", KINDS)

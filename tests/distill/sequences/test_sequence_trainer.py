@@ -1,4 +1,4 @@
-"""The trainer: its losses against slow twins, splits of a step, teachers, vocabularies, resumption, processes, adapters."""
+"""The trainer: losses against slow twins, splits of a step, teachers, vocabularies, resumption, processes, adapters."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from treeavg.distill.sequences.collate import Collator, completions_of, prompts_
 from treeavg.distill.sequences.config import DistillationConfig, RewardOptions
 from treeavg.distill.sequences.induction import induce
 from treeavg.distill.sequences.objective import beyond
-from treeavg.distill.sequences.presets import PRESETS
 from treeavg.distill.sequences.samplers import Sampler
-from treeavg.distill.sequences.teachers import Teachers, score
+from treeavg.distill.sequences.states import StateMatch
+from treeavg.distill.sequences.teachers import Scored, Teachers, score
 from treeavg.errors import ArgumentError, FormatError
 
 with warnings.catch_warnings():  # transformers and its imports warn about themselves
@@ -111,113 +111,6 @@ def step_loss(made, rows) -> tuple[Tensor, dict[str, Tensor]]:
     return made.compute_loss(made.model, batches[0]), batches[0]
 
 
-# ---- Options ----
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"kind": "jss"}, "kind: expected one of 'ce', .* got 'jss'. Did you mean 'js'"),
-        ({"prefixes": "studnet"}, "prefixes: expected one of .* Did you mean 'student'"),
-        ({"halves": "half"}, "halves: expected one of 'matched', 'both', got 'half'"),
-        ({"layers": "first"}, "layers: expected one of"),
-        ({"hidden_norm": "l3"}, "hidden_norm: expected one of"),
-        ({"average": "mean"}, "average: expected one of"),
-        ({"reduction": "none"}, "reduction: expected one of 'token', 'sequence', 'sequence_mean', got 'none'"),
-        ({"weight": -1.0}, "weight: expected a number from 0, got -1.0"),
-        ({"gold_weight": math.nan}, "gold_weight: expected a number from 0, got nan"),
-        ({"on_policy": 1.5, "prefixes": "coin"}, "on_policy: expected a number from 0 to 1, got 1.5"),
-        ({"rows": 0}, "rows: expected a whole number, at least 1, got 0"),
-        ({"generation_rows": True}, "generation_rows: expected a whole number, at least 1, got True"),
-        ({"seed": -1}, "seed: expected a whole number, at least 0, got -1"),
-        ({"student_weight": 1.0}, "student_weight: expected a number between 0 and 1"),
-        ({"kind": "kl", "student_weight": 0.3}, "student_weight: expected 0.5 for 'kl'"),
-        ({"kind": "tvd", "mixture": "prefix"}, "mixture: expected 'token' for 'tvd'"),
-        ({"kind": "js", "normalize": True}, "normalize: expected False for 'js'"),
-        ({"temperature": 0.0}, "temperature: expected a positive number, got 0.0"),
-        ({"kind": "hard", "temperature": 2.0}, "temperature: expected 1.0, as 'hard' compares no laws, got 2.0"),
-        ({"kind": "reward", "teacher_temperature": 2.0}, "teacher_temperature: expected None, as 'reward'"),
-        ({"kind": "kl", "halves": "both"}, "halves: expected 'matched', as 'kl' has none: js and tvd have"),
-        ({"kind": "kl", "reward": RewardOptions()}, "reward: expected None, as 'kl' has no rewards"),
-        ({"kind": "kl", "score_function": True}, "score_function: expected False, as it is for divergences"),
-        ({"kind": "reward", "score_function": True}, "score_function: expected False, as it is for divergences"),
-        ({"kind": "reward", "rows": 8}, "rows: expected None with kind='reward', which needs logits, got 8"),
-        ({"mixture": "prefix", "rows": 8}, "rows: expected None with mixture='prefix'"),
-        ({"kind": "rkl", "score_function": True, "rows": 8}, "rows: expected None with score_function=True"),
-        ({"hidden_weight": 1.0, "rows": 8}, "rows: expected None with hidden_weight=1.0"),
-        ({"gold_weight": 1.0, "rows": 8}, "rows: expected None with gold_weight=1.0"),
-        ({"kind": "hard", "prefixes": "both"}, "prefixes: expected 'stored' for 'hard', got 'both'"),
-        ({"kind": "reward", "prefixes": "stored"}, "prefixes: expected 'student' for 'reward', got 'stored'"),
-        ({"prefixes": "coin"}, "halves: expected 'both' for 'js' with prefixes='coin', got 'matched'"),
-        ({"on_policy": 0.3}, "on_policy: expected None, as matched halves are weighed by student_weight, got 0.3"),
-        ({"kind": "kl", "on_policy": 0.3}, "on_policy: expected None, as prefixes='stored', got 0.3"),
-        ({"kind": "rkl", "fresh_teacher": True}, "fresh_teacher: expected False, as prefixes='student'"),
-        ({"kind": "kl", "sampler": SHORT}, "sampler: expected None, as nothing is generated"),
-        ({"kind": "hard", "generation_rows": 2}, "generation_rows: expected None, as nothing is generated"),
-        ({"layers": "reverse"}, "layers: expected 'forward', as hidden_weight is 0, got 'reverse'"),
-        ({"include_last": True}, "include_last: expected False, as hidden_weight is 0"),
-        ({"hidden_norm": "ln"}, "hidden_norm: expected 'none', as hidden_weight is 0"),
-        ({"kind": "hard", "gold_weight": 0.2}, "gold_weight: expected 0.0, as 'hard' is that likelihood already"),
-        ({"weight": 0.0}, "weight: expected some weight above 0, got 0 for all"),
-    ],
-)
-def test_options_that_cannot_be(options, message) -> None:
-    with pytest.raises(ArgumentError, match=message):
-        DistillationConfig(**options)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"value": "min"}, "value: expected one of 'max', 'mean', 'lse', got 'min'"),
-        ({"baseline": "leave_one_out"}, "baseline: expected one of 'value', 'none', got 'leave_one_out'"),
-        ({"importance": "word"}, "importance: expected one of"),
-        ({"penalty": "entropic"}, "penalty: expected one of .* Did you mean 'entropy'"),
-        ({"scale": 0.0}, "scale: expected a number above 0, got 0.0"),
-        ({"clip": -1.0}, "clip: expected a number above 0, got -1.0"),
-        ({"penalty_weight": 0.2}, "penalty_weight: expected 0.1, as there is no penalty, got 0.2"),
-        ({"penalty": "entropy", "penalty_weight": -1.0}, "penalty_weight: expected a number from 0, got -1.0"),
-    ],
-)
-def test_reward_options_that_cannot_be(options, message) -> None:
-    with pytest.raises(ArgumentError, match=message):
-        RewardOptions(**options)
-
-
-def test_a_config_is_frozen_and_its_parts_are_those_of_the_papers() -> None:
-    """f-distill: a matched half on each one's completions; GKD: a coin; its expectation weighs both."""
-    config = DistillationConfig(kind="js", student_weight=0.85)
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        config.kind = "kl"
-    assert [(part.source, part.weight, part.half) for part in config.parts()] == [
-        ("data", 1.0, "teacher"),
-        ("student", 1.0, "student"),
-    ]
-    coin = PRESETS["gkd"]
-    assert coin.parts(True)[0][:3] == ("student", 1.0, "both")
-    assert coin.parts(False)[0][:3] == ("data", 1.0, "both")
-    assert [part.weight for part in coin.parts()] == [0.5, 0.5]
-    assert DistillationConfig(kind="gjsd", on_policy=1.0).parts()[0].source == "student"
-    assert [part.source for part in DistillationConfig(kind="rkl", gold_weight=0.1).parts()] == ["student", "data"]
-    gold = DistillationConfig(kind="kl", weight=0.0, gold_weight=1.0).parts()
-    assert gold == (("data", 0.0, "both", 0.0, 1.0),)
-
-
-def test_presets() -> None:
-    """Published options, each a config; halves, weights and samplers as in the specification's tables."""
-    assert {"pre-distill", "gkd", "acl2023-js", "acl2023-hard", "neurips2022"} <= set(PRESETS)
-    js = PRESETS["acl2023-js"]
-    assert (js.who, js.halves, js.mixture, js.student_weight) == ("both", "matched", "token", 0.85)
-    assert (js.how.kind, js.how.beams, js.how.top_k) == ("beam-sample", 6, 30)
-    assert PRESETS["acl2023-kl"].parts()[0].source == "teacher"
-    assert PRESETS["acl2023-engine"].how.kind == "greedy"
-    assert not PRESETS["acl2023-hard"].needs_teacher
-    first = PRESETS["pre-distill"]
-    assert (first.weight, first.gold_weight, first.hidden_weight, first.layers) == (0.8, 0.2, 3.0, "copied")
-    with pytest.raises(TypeError):
-        PRESETS["mine"] = js
-
-
 # ---- Losses against twins ----
 
 
@@ -232,22 +125,27 @@ def naive_laws(model: nn.Module, prompt: list[int], output: list[int]) -> Tensor
     return scores.log_softmax(-1)
 
 
+def naive_terms(kind: str, half: str, p: Tensor, q: Tensor, output: list[int]) -> Tensor:
+    """Return what A.4 of the specification writes for teacher p and student q, (T, V)."""
+    m = (p + q) / 2
+    if kind == "kl":
+        return p * (p / q).log()
+    if kind == "rkl":
+        return q * (q / p).log()
+    if kind == "tvd":
+        return 0.25 * (p - q).abs()
+    if kind == "js":
+        return 0.5 * (p * (p / m).log() if half == "teacher" else q * (q / m).log())
+    return -q[range(len(output)), output].log()
+
+
 def naive_loss(kind: str, one: nn.Module, other: nn.Module, rows, outputs, *, half: str = "") -> Tensor:
-    """Return the mean over all tokens of what A.4 of the specification writes, from teacher `one` to student `other`."""
-    total, tokens = torch.zeros((), dtype=torch.float64), 0
+    """Return the mean over all tokens, from teacher `one` to student `other`."""
+    terms = []
     for row, output in zip(rows, outputs, strict=True):
-        log_p, log_q = naive_laws(one, row["prompt"], output), naive_laws(other, row["prompt"], output)
-        p, q = log_p.exp(), log_q.exp()
-        m = (p + q) / 2
-        total = total + {
-            "kl": lambda: (p * (log_p - log_q)).sum(),
-            "rkl": lambda: (q * (log_q - log_p)).sum(),
-            "tvd": lambda: 0.25 * (p - q).abs().sum(),
-            "js": lambda: 0.5 * ((p * (log_p - m.log())) if half == "teacher" else (q * (log_q - m.log()))).sum(),
-            "hard": lambda: -log_q[range(len(output)), output].sum(),
-        }[kind]()  # fmt: skip
-        tokens += len(output)
-    return total / tokens
+        p, q = (naive_laws(model, row["prompt"], output).exp() for model in (one, other))
+        terms.append(naive_terms(kind, half, p, q, output).sum())
+    return torch.stack(terms).sum() / sum(map(len, outputs))
 
 
 def outputs_of(batch, source: str) -> list[list[int]]:
@@ -570,12 +468,13 @@ def test_padded_heads_are_cut(tmp_path) -> None:
     one, other = teacher(vocabulary=24), student()
     for blocks in (None, 2):
         made = trainer(
-            tmp_path, DistillationConfig(kind="kl", rows=blocks), model=other, teachers=one,
-            teacher_tokenizers=words(18), processing_class=None,
-        ) if False else DistillationTrainer(
-            other, DistillationConfig(kind="kl", rows=blocks), args=arguments(tmp_path), train_dataset=rows,
-            teachers=one, processing_class=words(18), teacher_tokenizers=words(18),
-        )  # fmt: skip
+            tmp_path,
+            DistillationConfig(kind="kl", rows=blocks),
+            model=other,
+            teachers=one,
+            processing_class=words(18),
+            teacher_tokenizers=words(18),
+        )
         value, _ = step_loss(made, rows)
         laws = [
             naive_laws(model, rows[0]["prompt"], rows[0]["completion"])[:, :18].log_softmax(-1)
@@ -599,12 +498,17 @@ def test_padded_heads_are_cut(tmp_path) -> None:
             {"teacher_tokenizers": words(22), "processing_class": words(22)},
             "teacher_size: expected at least 22 columns, one for each token, got 20",
         ),
+        (
+            {"teachers": (), "teacher_tokenizers": words(20), "kind": "hard"},
+            "teacher_tokenizers: expected None without teachers, got some",
+        ),
     ],
 )
 def test_vocabularies_that_differ(tmp_path, options, message) -> None:
     """They are refused at construction, before any training."""
+    config = DistillationConfig(kind=options.get("kind", "kl"))
     with pytest.raises(ArgumentError, match=message):
-        trainer(tmp_path, DistillationConfig(kind="kl"), **options)
+        trainer(tmp_path, config, **{name: value for name, value in options.items() if name != "kind"})
 
 
 def test_completions_of_no_token(tmp_path) -> None:
@@ -615,7 +519,7 @@ def test_completions_of_no_token(tmp_path) -> None:
             weight.zero_()
     config = DistillationConfig(kind="rkl", sampler=dataclasses.replace(SHORT, min_new_tokens=5))
     made = trainer(tmp_path, config, model=one, teacher_tokenizers=words(3), processing_class=words(3))
-    with pytest.raises(ArgumentError, match="step 1: student: expected completions of tokens below 3, .* got "):
+    with pytest.raises(ArgumentError, match=r"step 1: student: expected completions of tokens below 3, .* got "):
         step_loss(made, data(4))
 
 
@@ -666,15 +570,45 @@ def test_hidden_states_are_matched(tmp_path, kind) -> None:
     assert added > plain
 
 
+def test_states_that_cannot_be_had_or_matched() -> None:
+    class Around(nn.Module):
+        """Calls the forward of what it holds, past its hooks, as some wrappers do."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = teacher()
+            self.config = self.inner.config
+
+        def get_base_model(self):
+            return self.inner
+
+        @property
+        def base_model(self):
+            return self.inner
+
+        active_peft_config = None
+
+        def forward(self, **inputs):
+            return self.inner.forward(**inputs)
+
+    batch = Collator([0], pad=0, side="left")(data(2))
+    with pytest.raises(ArgumentError, match="model: expected one that runs its own forward pass, got Around"):
+        score(Around(), prompts_of(batch), completions_of(batch, "data"), states=True)
+    layers = (torch.zeros(1, 1, 4),) * 3
+    one, other = Scored(torch.zeros(1, 1, 5), None, layers), Scored(torch.zeros(1, 1, 5), None, layers, layers)
+    with pytest.raises(ArgumentError, match="hidden_weight: expected 0 for a causal student and an encoder-decoder"):
+        StateMatch(DistillationConfig(hidden_weight=1.0), one, other)
+
+
 # ---- Rewards ----
 
 
 def test_reward_is_the_policy_gradient_of_induced_rewards(tmp_path) -> None:
     """By hand, row by row; a truncated completion's last reward looks one teacher's step further."""
     options = RewardOptions(value="lse", scale=2.0, importance="token", clip=0.7, penalty="entropy", penalty_weight=0.3)
-    sampler = Sampler(max_new_tokens=4, top_k=3)
+    sampler = Sampler(max_new_tokens=12, temperature=1.5)
     made = trainer(tmp_path, DistillationConfig(kind="reward", reward=options, sampler=sampler))
-    rows = data(6)
+    rows = data(16)
     value, batch = step_loss(made, rows)
     outputs, truncated = outputs_of(batch, "student"), batch["student_truncated"].tolist()
     assert any(truncated)
@@ -682,20 +616,20 @@ def test_reward_is_the_policy_gradient_of_induced_rewards(tmp_path) -> None:
     twin, tokens = 0.0, 0
     for row, output, cut in zip(rows, outputs, truncated, strict=True):
         whole = torch.tensor([row["prompt"] + output])
-        logits = made.teachers.models[0](input_ids=whole).logits[0, len(row["prompt"]) - 1 :]
+        logits = made.teachers.models[0](input_ids=whole).logits[0, len(row["prompt"]) - 1 :].detach()
         values = logits.logsumexp(-1)
-        laws = naive_laws(made.model, row["prompt"], output)
+        laws = naive_laws(made.model, row["prompt"], output).detach()
         gained = 0.0
         for place in reversed(range(len(output))):
             last = place == len(output) - 1
             after = 0.0 if last and not cut else float(values[place + 1])
             gained += float(logits[place, output[place]]) - after
-            top = laws[place].exp().topk(3).values.sum()
-            factor = (gained - float(values[place])) / 2.0 * float(top)  # q over q among the three likeliest
+            ratio = (laws[place] - (laws[place] / 1.5).log_softmax(-1))[output[place]].exp()
+            factor = (gained - float(values[place])) / 2.0 * float(ratio)
             twin -= float(laws[place, output[place]]) * min(max(factor, -0.7), 0.7)
             twin += 0.3 * float((laws[place].exp() * laws[place]).sum())
         tokens += len(output)
-    assert float(value) == pytest.approx(twin / tokens, abs=1e-6)  # log-probabilities of samples are single precision
+    assert value.item() == pytest.approx(twin / tokens, abs=1e-6)  # log-probabilities of samples are single precision
 
 
 def test_a_place_beyond_is_asked_for_truncated_completions_only() -> None:
@@ -714,41 +648,6 @@ def test_a_place_beyond_is_asked_for_truncated_completions_only() -> None:
 # ---- Bad input ----
 
 
-@pytest.mark.parametrize(
-    ("rows", "message"),
-    [
-        ([{"prompt": [3], "completion": []}], "row 0 of the batch: expected 'completion' with at least one token, got"),
-        (
-            [{"prompt": [], "completion": [0]}],
-            "row 0 of the batch: expected 'prompt' with at least one token, got none",
-        ),
-        (
-            [{"prompt": [3], "completion": [0]}, {"prompt": [3]}],
-            "row 1 of the batch: expected 'completion', ids of the",
-        ),
-        ([{"completion": [0]}], "row 0 of the batch: expected 'prompt', ids of the input"),
-        (
-            [{"prompt": [3], "completion": [0]}, {"prompt": [3], "completion": [0], "teacher_prompt": [1]}],
-            "row 0 of the batch: expected 'teacher_prompt'",
-        ),
-    ],
-)
-def test_rows_that_break_the_rules(rows, message) -> None:
-    with pytest.raises(ArgumentError, match=message):
-        Collator([0], pad=0, side="left")(rows)
-
-
-def test_collator() -> None:
-    with pytest.raises(ArgumentError, match="side: expected one of 'left', 'right', got 'top'"):
-        Collator([0], pad=0, side="top")
-    rows = [{"prompt": [3], "completion": [4, 9, 5]}, {"prompt": [3], "completion": [7]}]
-    batch = Collator([8, 9], pad=9, side="left")(rows)
-    assert batch["data_mask"].tolist() == [[True, True, False], [True, False, False]]
-    assert batch["data_truncated"].tolist() == [False, True]
-    only = Collator([0], pad=0, side="left", needs_completions=False)([{"prompt": [3]}])
-    assert set(only) == {"input_ids", "attention_mask"}
-
-
 @pytest.mark.parametrize("who", ["teacher", "student"])
 @pytest.mark.parametrize("prefixes", ["stored", "student"])
 def test_nan_logits_name_the_step(tmp_path, who, prefixes) -> None:
@@ -762,7 +661,7 @@ def test_nan_logits_name_the_step(tmp_path, who, prefixes) -> None:
 
     config = DistillationConfig(kind="rkl", prefixes=prefixes, sampler=None if prefixes == "stored" else SHORT)
     made = trainer(tmp_path, config, callbacks=[Breaker()])
-    with pytest.raises(ArgumentError, match="step 2: .*expected .* got NaN or"):
+    with pytest.raises(ArgumentError, match=r"step 2: .*expected .* got NaN or"):
         made.train()
 
 
@@ -771,7 +670,7 @@ def test_an_infinite_loss_names_the_step(tmp_path) -> None:
     made = trainer(tmp_path, DistillationConfig(kind="hard"), teachers=())
     made.objective.losses = lambda *_: {"data": torch.tensor(math.inf)}
     with pytest.raises(
-        ArgumentError, match="step 1: loss: expected a finite number, got inf. Look for NaN in the weights"
+        ArgumentError, match=r"step 1: loss: expected a finite number, got inf. Look for NaN in the weights"
     ):
         made.train()
 
@@ -780,15 +679,15 @@ def test_arguments_that_would_not_be_honoured(tmp_path) -> None:
     from treeavg.distill.sequences.requirements import require_arguments
 
     made = arguments(tmp_path, label_smoothing_factor=0.1)
-    with pytest.raises(ArgumentError, match="args.label_smoothing_factor: expected 0, got 0.1"):
+    with pytest.raises(ArgumentError, match=r"args.label_smoothing_factor: expected 0, got 0.1"):
         require_arguments(made)
     made = arguments(tmp_path)
     made._n_gpu = 2
-    with pytest.raises(ArgumentError, match="args: expected one device for each process, got 2. Start it with"):
+    with pytest.raises(ArgumentError, match=r"args: expected one device for each process, got 2. Start it with"):
         require_arguments(made)
     made = arguments(tmp_path)
     made.fsdp = "full_shard"
-    with pytest.raises(ArgumentError, match="args.fsdp: expected none, got 'full_shard'"):
+    with pytest.raises(ArgumentError, match=r"args.fsdp: expected none, got 'full_shard'"):
         require_arguments(made)
 
 
@@ -813,7 +712,7 @@ def test_what_is_logged(tmp_path) -> None:
 
 
 def test_evaluation_does_not_depend_on_batches(tmp_path) -> None:
-    """Ragged completions in batches of 1, 3 or 8 give one loss, the mean over all tokens; student's mode is restored."""
+    """Ragged completions in batches of 1, 3 or 8 give one loss, the mean over all tokens."""
     rows, losses = data(7, seed=5), []
     for size in (1, 3, 8):
         made = trainer(
@@ -823,7 +722,7 @@ def test_evaluation_does_not_depend_on_batches(tmp_path) -> None:
         losses.append(made.evaluate()["eval_loss"])
     twin = naive_loss("kl", made.teachers.models[0], made.model, rows, [row["completion"] for row in rows])
     twin = twin + naive_loss("hard", made.model, made.model, rows, [row["completion"] for row in rows])
-    assert losses == pytest.approx([float(twin)] * 3, abs=1e-6)
+    assert losses == pytest.approx([twin.item()] * 3, abs=1e-6)
     coin = DistillationConfig(kind="gjsd", prefixes="coin", sampler=SHORT)
     made = trainer(tmp_path, coin, eval_dataset=rows)
     assert made.evaluate()["eval_loss"] == made.evaluate()["eval_loss"]  # fixed random numbers
@@ -866,10 +765,10 @@ def test_resumption_with_other_options_is_refused(tmp_path) -> None:
     made.train()
     folder = tmp_path / "checkpoint-1"
     other = trainer(tmp_path, DistillationConfig(kind="kl", temperature=2.0))
-    with pytest.raises(ArgumentError, match="temperature: expected 1.0, as in checkpoint-1, got 2.0. Resume with"):
+    with pytest.raises(ArgumentError, match=r"temperature: expected 1.0, as in checkpoint-1, got 2.0. Resume with"):
         other.train(resume_from_checkpoint=str(folder))
     (folder / "distillation.json").write_text("{")
-    with pytest.raises(FormatError, match="distillation.json: expected JSON, got"):
+    with pytest.raises(FormatError, match=r"distillation.json: expected JSON, got"):
         other.train(resume_from_checkpoint=str(folder))
 
 
@@ -885,7 +784,7 @@ def adapted(seed: int = 1, **options) -> nn.Module:
     return made.double()
 
 
-@pytest.mark.filterwarnings("ignore:.*:DeprecationWarning")  # peft's own imports
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")  # peft asks transformers so
 def test_adapters_learn_from_their_base(tmp_path) -> None:
     """Prompt removal with one model: adapters are trained, the base is the teacher and stays; the loss starts at 0."""
     config = DistillationConfig(kind="js", sampler=SHORT)
@@ -910,7 +809,7 @@ def test_adapters_learn_from_their_base(tmp_path) -> None:
     assert distance(after, weights(again.model)) == 0
 
 
-@pytest.mark.filterwarnings("ignore:.*:DeprecationWarning")  # peft's own imports
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")  # peft asks transformers so
 def test_adapters_beside_another_teacher(tmp_path) -> None:
     """Fused and dense agree, states are found behind adapters, and the base is asked with its adapters off."""
     rows, found = data(3), []
@@ -933,7 +832,6 @@ def test_adapters_beside_another_teacher(tmp_path) -> None:
     base = Teachers([], base=one).score(batch, output)[0].scores
     plain = Teachers([still(lively(tiny_causal(1, layers=2, width=8)))]).score(batch, output)[0].scores
     assert torch.allclose(base, plain, atol=1e-10)
-    assert one.training or not one.training
     assert any(weight.requires_grad for weight in one.parameters())
 
 
@@ -944,21 +842,25 @@ import sys
 sys.path.insert(0, {folder!r})
 import torch
 import test_sequence_trainer as t
-torch.set_num_threads(1)
 from pathlib import Path
-config = t.DistillationConfig(kind="tvd", sampler=t.SHORT) if sys.argv[2] == "fresh" else t.DistillationConfig(
-    kind="kl", hidden_weight=0.5, include_last=True, rows=None)
-made = t.trainer(Path(sys.argv[1]), config, model=t.still(t.tiny_causal(1, layers=1, width=4)), rows=t.data(16),
-    args={{"per_device_train_batch_size": int(sys.argv[3]), "gradient_accumulation_steps": 2, "optim": "sgd",
-    "learning_rate": 0.5, "ddp_backend": "gloo", "max_grad_norm": 0.0}})
+torch.set_num_threads(1)
+folder, case, size = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+config = t.DistillationConfig(**{{
+    "states": dict(kind="kl", hidden_weight=0.5, include_last=True),
+    "rows": dict(kind="kl", rows=3),
+    "fresh": dict(kind="tvd", sampler=t.SHORT),
+}}[case])
+args = dict(per_device_train_batch_size=size, gradient_accumulation_steps=2, optim="sgd", learning_rate=0.5)
+args |= dict(ddp_backend="gloo", max_grad_norm=0.0)
+made = t.trainer(folder, config, model=t.still(t.tiny_causal(1, layers=1, width=4)), rows=t.data(16), args=args)
 made.train()
 if made.args.process_index == 0:
     every = t.weights(made.model) | ({{}} if made.match is None else t.weights(made.match))
-    torch.save([every, made.state.log_history[0]], Path(sys.argv[1]) / "found.pt")
+    torch.save([every, made.state.log_history[0]], folder / "found.pt")
 """
 
 
-def _launched(folder: Path, prefixes: str, size: int, processes: int):
+def _launched(folder: Path, case: str, size: int, processes: int):
     folder.mkdir()
     script = folder / "worker.py"
     script.write_text(WORKER.format(folder=str(Path(__file__).parent)))
@@ -966,7 +868,7 @@ def _launched(folder: Path, prefixes: str, size: int, processes: int):
     start += ["--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(
-        [*start, str(script), str(folder), prefixes, str(size)], capture_output=True, text=True, env=environment
+        [*start, str(script), str(folder), case, str(size)], capture_output=True, text=True, env=environment
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return torch.load(folder / "found.pt")
@@ -975,11 +877,12 @@ def _launched(folder: Path, prefixes: str, size: int, processes: int):
 @pytest.mark.slow
 def test_two_processes_are_one(tmp_path) -> None:
     """Two processes with half the batch each end with the weights of one; maps are trained alike; logs are the sums."""
-    two, log = _launched(tmp_path / "two", "stored", 2, 2)
-    one, alone = _launched(tmp_path / "one", "stored", 4, 1)
-    assert distance(one, two) < 1e-10
-    assert log["loss"] == pytest.approx(alone["loss"], abs=1e-6)
-    assert log["completion_tokens"] == alone["completion_tokens"]
+    for case in ("states", "rows"):
+        two, log = _launched(tmp_path / f"{case}-two", case, 2, 2)
+        one, alone = _launched(tmp_path / f"{case}-one", case, 4, 1)
+        assert distance(one, two) < 1e-10
+        assert log["loss"] == pytest.approx(alone["loss"], abs=1e-6)
+        assert log["completion_tokens"] == alone["completion_tokens"]
     fresh, log = _launched(tmp_path / "fresh", "fresh", 2, 2)  # each process writes its own; both halves in one step
     assert log["on_policy"] == 0.5
     assert all(value.isfinite().all() for value in fresh.values())

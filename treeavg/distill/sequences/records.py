@@ -14,7 +14,7 @@ from treeavg.errors import ArgumentError, quote
 __all__ = ["TopK", "checked_mask", "compute_dtype", "laws", "require_records", "scored", "top_k"]
 
 #: Numbers in the laws that are held at once: what a processor's cache takes, and what keeps a GPU busy.
-_HELD = {"cpu": 1 << 17}
+_HELD = {"cpu": 1 << 19}
 _HELD_ELSEWHERE = 1 << 24
 
 

@@ -213,6 +213,10 @@ def vocabulary_size(
             f"{', '.join(map(str, teachers))}), got None. Give them and processing_class, so that padded columns can "
             "be told from tokens."
         )
+    if not teachers:
+        raise ArgumentError(
+            "teacher_tokenizers: expected None without teachers, got some. Leave them out, or give the teachers."
+        )
     if student_tokenizer is None:
         raise ArgumentError(
             "processing_class: expected the student's tokenizer beside the teachers', got None. Give both."
@@ -229,7 +233,7 @@ def vocabulary_size(
         common_vocabulary(tokenizer, student_tokenizer, teacher_size=width, student_size=student)
         for tokenizer, width in zip(given, teachers, strict=True)
     ]
-    return sizes[0] if sizes else student
+    return sizes[0]
 
 
 def probe(

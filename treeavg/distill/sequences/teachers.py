@@ -165,6 +165,22 @@ class Teachers:
     def __len__(self) -> int:
         return len(self.models) + (self.base is not None)
 
+    def to(self, device: torch.device) -> None:
+        """Move them to a device, but those that are placed already, perhaps quantised.
+
+        Parameters
+        ----------
+        device : torch.device
+            Where the student is.
+
+        Returns
+        -------
+        None
+        """
+        for model in self.models:
+            if getattr(model, "hf_device_map", None) is None:
+                model.to(device)
+
     @contextmanager
     def running(self, place: int = 0) -> Iterator[Any]:
         """Yield a teacher in evaluation mode, without gradients; a student is put back as it was.

@@ -209,7 +209,8 @@ class _Buckets(Function):
             picked = chosen[rows]
             q = law.gather(-1, picked).exp()
             # d log(tail) / dz = softmax over the others; d log(any bucket) / dz also has -q, through the normaliser.
-            others = law.exp_().mul_(flat[rows, k:] * (-tail[rows, None]).exp() - total)
+            below = tail[rows, None]  # exp(law - below) is at most 1 for the others, however little is left for them
+            others = law.sub_(below).exp_().mul_(flat[rows, k:] - total * below.exp())
             others.scatter_(-1, picked, flat[rows, :k] - total * q)
             found[rows] = others.div_(ctx.temperature).to(logits.dtype)
         return result, None, None, None

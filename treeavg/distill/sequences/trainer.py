@@ -61,7 +61,7 @@ class DistillationTrainer(Trainer):
     model : transformers.PreTrainedModel or peft.PeftModel
         The student.
     config : DistillationConfig, optional
-        What it learns; see also `config.PRESETS`. Default: Jensen-Shannon on stored and on fresh completions.
+        What it learns; see also `presets.PRESETS`. Default: Jensen-Shannon on stored and on fresh completions.
     args : transformers.TrainingArguments
         Of the training: batches, learning rate, checkpoints.
     train_dataset : dataset
@@ -132,15 +132,16 @@ class DistillationTrainer(Trainer):
         self._side = "right" if unwrapped(model).config.is_encoder_decoder else "left"
         self._special = special_tokens(model, eos_ids, None)
         self.match: Any = None
+        collator = Collator(
+            self._special.eos_ids,
+            pad=self._special.pad,
+            side=self._side,
+            needs_completions=self.distillation.needs_completions,
+        )
         super().__init__(
             model=model,
             args=args,
-            data_collator=Collator(
-                self._special.eos_ids,
-                pad=self._special.pad,
-                side=self._side,
-                needs_completions=self.distillation.needs_completions,
-            ),
+            data_collator=collator,
             train_dataset=train_dataset,
             eval_dataset=eval_dataset,
             processing_class=processing_class,
@@ -148,16 +149,15 @@ class DistillationTrainer(Trainer):
             optimizers=optimizers,
         )
         self.model_accepts_loss_kwargs = self.loss_is_scaled_for_ga = True  # we divide by the whole step's count
-        for teacher in self.teachers.models:
-            if getattr(teacher, "hf_device_map", None) is None:  # those are placed already, perhaps quantised
-                teacher.to(args.device)
+        self.teachers.to(args.device)
         own, others, self.match = probe(
             model, self.teachers, self.distillation, self._special, side=self._side, device=args.device
         )
         size = vocabulary_size(own, others, processing_class, teacher_tokenizers)
         self.objective: Objective = Objective(self.distillation, self.teachers, size, self.match)
         self._window: _Window | None = None
-        self._tally = torch.zeros(4, dtype=torch.float64, device=args.device)
+        self._wide = torch.float32 if args.device.type == "mps" else torch.float64
+        self._tally = torch.zeros(4, dtype=self._wide, device=args.device)
         self._evaluated: dict[str, Tensor] = {}
         self._evaluated_batches = 0
 
@@ -244,7 +244,7 @@ class DistillationTrainer(Trainer):
             loss = torch.stack(losses).sum()
             if not bool(loss.detach().isfinite()):
                 raise ArgumentError(
-                    f"loss: expected a finite number, got {float(loss)}. Look for NaN in the weights of student and "
+                    f"loss: expected a finite number, got {loss.item()}. Look for NaN in the weights of student and "
                     "teachers; lower the learning rate, or train in float32 or bfloat16."
                 )
         return (loss, {}) if return_outputs else loss
@@ -267,7 +267,7 @@ class DistillationTrainer(Trainer):
             total = torch.zeros((), device=self.args.device)
             for part in window.parts:
                 for name, loss in self.objective.losses(model, batch, part, ones, 1).items():
-                    pair = torch.stack([loss.double(), window.counts[name].double()])
+                    pair = torch.stack([loss.to(self._wide), window.counts[name].to(self._wide)])
                     key = f"{part.source} {name}"
                     self._evaluated[key] = self._evaluated[key] + pair if key in self._evaluated else pair
                     total = total + loss / window.counts[name].clamp(min=1)

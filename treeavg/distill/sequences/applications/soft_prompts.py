@@ -11,7 +11,7 @@ from treeavg.distill.sequences.align import Completions, Prompts, causal_logits,
 from treeavg.distill.sequences.applications.prompts import KL, Divergence, joined, teacher_scores
 from treeavg.errors import ArgumentError
 
-__all__ = ["SoftPrompt", "embeddings", "require_causal", "soft_prompt_logits", "soft_prompt_loss"]
+__all__ = ["SoftPrompt", "soft_prompt_logits", "soft_prompt_loss"]
 
 
 class SoftPrompt(nn.Module):
