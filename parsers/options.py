@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import Field, dataclass, field, fields
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from parsers.training.config import TrainingConfig
 from treeavg.errors import ArgumentError, quote, unknown
@@ -74,13 +74,16 @@ class TeacherOptions:
     Raises
     ------
     ArgumentError
-        A value is of another type or out of range.
+        A value is of another type or out of range, or one of `unused` is given.
 
     Examples
     --------
     >>> TeacherOptions(longest=20).longest
     20
     """
+
+    #: Options that mean nothing to a kind: refused, and not offered by the command line.
+    unused: ClassVar[frozenset[str]] = frozenset()
 
     longest: int = option(40, "longest sentence, in words, that is trained on", least=2)
     batch_tokens: int = option(1000, "words of a batch, padding included", least=1)
@@ -90,6 +93,11 @@ class TeacherOptions:
     def __post_init__(self) -> None:
         for item in fields(self):
             _check(item, getattr(self, item.name))
+            if item.name in self.unused and getattr(self, item.name) != item.default:
+                raise ArgumentError(
+                    f"{item.name}: expected nothing, since it means nothing to this kind of parser, got "
+                    f"{quote(getattr(self, item.name))}. Leave it out."
+                )
             if isinstance(item.default, float):
                 object.__setattr__(self, item.name, float(getattr(self, item.name)))
 

@@ -6,7 +6,9 @@ import os
 from collections.abc import Sequence
 from typing import Any, ClassVar, Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from parsers.base import Parser, as_sentences, resolve_device
@@ -14,7 +16,8 @@ from parsers.nn import pretrained
 from parsers.nn.encoders import EncoderConfig, build
 from parsers.nn.text import TextReader
 from parsers.span_model import SpanModel
-from parsers.span_task import START_FIRST, Judge, SpanOptions, SpanTask, decode_of, expected_hits, parse
+from parsers.span_reading import expected_hits, parse, span_probabilities
+from parsers.span_task import START_FIRST, Judge, SpanOptions, SpanTask, decode_of
 from parsers.training import Progress, TrainingConfig, TrainingResult, train
 from parsers.tree_data import TreeData, tags_of
 from parsers.weights import load_weights
@@ -236,10 +239,7 @@ class SpanParser(Parser):
             raise unknown("decode", chosen, DECODERS)
         if chosen == "span" and self.options.distribution != "crf":
             raise ArgumentError("decode: expected 'mbr' or 'argmax' for a parser of splits, got 'span'. Leave it out.")
-        words = as_sentences(sentences)
-        tags = tags_of(sentences) if self.reader.tags is not None else None
-        if tags is not None and [len(own) for own in tags] != [len(own) for own in words]:
-            raise AlignmentError("sentences: expected as many tags as words. Tag every word.")
+        words, tags = self._read(sentences)
         model = self.model.to(resolve_device(device))
         bank = parse(model, self.reader, words, tags, chosen, batch_tokens)
         return bank.replace(tags=sentences.tags) if isinstance(sentences, Treebank) and tags is not None else bank
@@ -285,9 +285,52 @@ class SpanParser(Parser):
             raise ArgumentError(f"weight: expected a number above 0, got {weight!r}. Pass the number of teachers.")
         if not 0 <= least <= 1:
             raise ArgumentError(f"least: expected 0 to 1, got {least!r}. Try 0.03.")
-        words, tags = as_sentences(sentences), tags_of(sentences) if self.reader.tags is not None else None
+        words, tags = self._read(sentences)
         model = self.model.to(resolve_device(device))
         return expected_hits(model, self.reader, words, tags, weight, least, batch_tokens)
+
+    def span_scores(
+        self,
+        sentences: Treebank | DependencyTreebank | Sequence[Sequence[str]],
+        *,
+        batch_tokens: int = 4096,
+        device: str | torch.device = "auto",
+    ) -> list[NDArray[np.float32]]:
+        """Return how probable each span is.
+
+        Parameters
+        ----------
+        sentences, batch_tokens, device
+            As for `parse`.
+
+        Returns
+        -------
+        list of ndarray of float32, shape (n + 1, n + 1)
+            For a sentence of n words, the probability that its tree has the words i to j - 1 as a span, at ``[i, j]``;
+            zeros for one word.
+
+        Raises
+        ------
+        ArgumentError
+            The parser reads tags and the sentences have none.
+
+        Examples
+        --------
+        >>> parser.span_scores([["it", "rains", "often"]])[0][1, 3]  # doctest: +SKIP
+        np.float32(0.93)
+        """
+        words, tags = self._read(sentences)
+        return span_probabilities(self.model.to(resolve_device(device)), self.reader, words, tags, batch_tokens)
+
+    def _read(
+        self, sentences: Treebank | DependencyTreebank | Sequence[Sequence[str]]
+    ) -> tuple[list[list[str]], list[list[str]] | None]:
+        """Return words, and tags where they are read."""
+        words = as_sentences(sentences)
+        tags = tags_of(sentences) if self.reader.tags is not None else None
+        if tags is not None and [len(own) for own in tags] != [len(own) for own in words]:
+            raise AlignmentError("sentences: expected as many tags as words. Tag every word.")
+        return words, tags
 
     def _state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         document: dict[str, Any] = {

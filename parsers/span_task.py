@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -18,14 +17,12 @@ from parsers.nn.encoders import EncoderConfig, build
 from parsers.nn.pretrained import load_tokenizer
 from parsers.nn.text import TextReader
 from parsers.span_model import SpanModel
+from parsers.span_reading import parse, taken
 from parsers.training import seed_for
-from parsers.tree_data import TreeData, bank_of
-from treeavg.averaging.hits import HitCounts
-from treeavg.distill.split_model import SplitModel
+from parsers.tree_data import TreeData
 from treeavg.distill.tree_losses import KINDS, checked_student_weight, tree_loss
 from treeavg.errors import ArgumentError, unknown
 from treeavg.metrics.scoring import score
-from treeavg.strings import StringColumn, offsets_of
 from treeavg.treebank import Treebank
 
 #: The split model keeps a number for every span and split of a batch; batches of more are divided.
@@ -154,9 +151,9 @@ class SpanTask:
                 "are held out. Pass more text, or held_out=0."
             )
         if gold is None:
-            gold = _take(data.words, held), _take(data.tags, held), data.average[held]
+            gold = taken(data.words, held), taken(data.tags, held), data.average[held]
         tokenizer, limit = load_tokenizer(encoder.pretrained) if encoder.pretrained else (None, None)
-        words, tags = _take(data.words, chosen), _take(data.tags, chosen)
+        words, tags = taken(data.words, chosen), taken(data.tags, chosen)
         reader = TextReader.of(words, tags, tokenizer=tokenizer, limit=limit)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -191,7 +188,7 @@ class SpanTask:
     def loss(self, batch: Lesson) -> Tensor:
         """Return the summed loss."""
         device = self.model.scorer.weight.device
-        tokens = self.reader.batch(_take(self.data.words, batch.sentences), _take(self.data.tags, batch.sentences))
+        tokens = self.reader.batch(taken(self.data.words, batch.sentences), taken(self.data.tags, batch.sentences))
         scores = self.model(tokens.to(device))
         if device.type == "cpu" and not bool(torch.isfinite(scores).all()):
             return torch.sum(scores)  # not finite either: the loop stops and names the batch
@@ -231,97 +228,3 @@ class SpanTask:
 def decode_of(loss: str) -> str:
     """Return the decoder that suits a loss: by probabilities of spans in trees, or of spans alone."""
     return "span" if loss == "span" else "mbr"
-
-
-def parse(
-    model: SpanModel,
-    reader: TextReader,
-    words: list[list[str]],
-    tags: list[list[str]] | None,
-    decode: str,
-    batch_tokens: int,
-) -> Treebank:
-    """Return the trees of all sentences, in order; the model is left in evaluation mode.
-
-    Parameters
-    ----------
-    model, reader
-        The network and what it reads.
-    words, tags : list of list of str
-        The sentences.
-    decode : str
-        ``mbr`` (the tree of the most expected spans), ``argmax`` (the most probable tree) or ``span`` (of the highest
-        sum of single spans' probabilities).
-    batch_tokens : int
-        Words at once.
-
-    Returns
-    -------
-    Treebank
-        With the words.
-    """
-    lengths = np.array([len(own) for own in words], np.int64)
-    order: list[int] = []
-    parts: list[Treebank] = []
-    for batch, student in _students(model, reader, words, tags, batch_tokens):
-        if decode == "argmax":
-            trees = student.argmax()
-        elif decode == "mbr" or isinstance(student, SplitModel):
-            trees = student.mbr()
-        else:
-            trees = type(student)(torch.sigmoid(student.scores), student.lengths).argmax()
-        parts.append(bank_of(trees, lengths[batch]))
-        order += batch.tolist()
-    bank = (
-        Treebank.concatenate(parts)[np.argsort(order, kind="stable")] if parts else Treebank.from_constituents([], [])
-    )
-    return bank.replace(tokens=StringColumn.of(word for own in words for word in own))
-
-
-def expected_hits(
-    model: SpanModel,
-    reader: TextReader,
-    words: list[list[str]],
-    tags: list[list[str]] | None,
-    weight: float,
-    least: float,
-    batch_tokens: int,
-) -> HitCounts:
-    """Return the probabilities of spans, times a weight, as hit counts; see `SpanParser.hit_counts`."""
-    lengths = np.array([len(own) for own in words], np.int32)
-    found: list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]] = [_NO_HITS] * len(words)
-    for batch, student in _students(model, reader, words, tags, batch_tokens):
-        visits = student.visits.double().cpu().numpy()
-        for row, index in enumerate(batch.tolist()):
-            n = int(lengths[index])
-            chart = np.triu(visits[row, : n + 1, : n + 1], 2)
-            chart[0, n] = 0  # the whole sentence is no hit
-            starts, ends = np.nonzero(chart >= least)
-            found[index] = starts, ends, np.rint(np.minimum(chart[starts, ends], 1) * (weight / float(_HIT_UNIT)))
-    columns = [np.concatenate([np.empty(0, np.int64), *parts]) for parts in zip(*found, strict=True)] or [*_NO_HITS]
-    starts, ends, counts = columns
-    offsets = offsets_of(np.array([len(part[0]) for part in found], np.int64))
-    return HitCounts(
-        lengths, offsets, starts.astype(np.int32), ends.astype(np.int32), counts.astype(np.int64),
-        _HIT_UNIT, round(weight / _HIT_UNIT),
-    )  # fmt: skip
-
-
-_NO_HITS = (np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int64))
-#: Expected hits are counted in this unit.
-_HIT_UNIT = Fraction(1, 10_000)
-
-
-def _students(
-    model: SpanModel, reader: TextReader, words: list[list[str]], tags: list[list[str]] | None, batch_tokens: int
-) -> Any:
-    device = model.scorer.weight.device
-    model.eval()
-    with torch.no_grad():
-        for batch in token_batches(np.array([len(own) for own in words], np.int64), batch_tokens):
-            tokens = reader.batch(_take(words, batch), _take(tags, batch)).to(device)
-            yield batch, model.student(model(tokens), tokens.lengths)
-
-
-def _take(items: Any, chosen: NDArray[np.int64]) -> Any:
-    return None if items is None else [items[index] for index in chosen.tolist()]

@@ -113,7 +113,7 @@ class Text:
         chosen, held = np.sort(order[aside:]), np.sort(order[:aside] if aside else order)
         if not len(chosen):
             raise ArgumentError(
-                f"sentences: expected some of {shortest} to {options.longest} words to train on, got {len(usable)} of "
+                f"text: expected sentences of {shortest} to {options.longest} words to train on, got {len(usable)} of "
                 f"which {aside} are held out. Pass more text, or held_out=0."
             )
         return cls(words, lengths, chosen, held, seed, judge)

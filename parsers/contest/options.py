@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 from parsers.contest.constituency_tests import names_of
 from parsers.options import TeacherOptions, option
@@ -17,7 +17,7 @@ class ConTestOptions(TeacherOptions):
     Parameters
     ----------
     longest, batch_tokens, held_out, vocabulary
-        As in `parsers.options.TeacherOptions`; the encoder has a vocabulary of its own.
+        As in `parsers.options.TeacherOptions`, but that `vocabulary` is refused: the encoder has its own.
     encoder : str
         Folder of a Hugging Face encoder; its weights are trained and saved with the teacher. Nothing is downloaded.
     layers : int, default 3
@@ -57,6 +57,8 @@ class ConTestOptions(TeacherOptions):
     Traceback (most recent call last):
     treeavg.errors.ArgumentError: tests: expected one of 'all', ... got 'clefts'. ...
     """
+
+    unused: ClassVar[frozenset[str]] = frozenset({"vocabulary"})
 
     encoder: str | None = option(None, "folder of a Hugging Face encoder; needed")
     layers: int = option(3, "first layers of the encoder that are used, 0 for all", least=0)

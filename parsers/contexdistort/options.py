@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 from parsers.options import TeacherOptions, option
 from parsers.training.config import TrainingConfig
@@ -20,7 +20,7 @@ class ContexDistortOptions(TeacherOptions):
     Parameters
     ----------
     longest, batch_tokens, held_out, vocabulary
-        Mean nothing here: nothing is trained.
+        Mean nothing here, since nothing is trained, and are refused.
     encoder : str
         The folder of a Hugging Face encoder whose vocabulary has a mask token.
     layer : int, default -1
@@ -49,6 +49,8 @@ class ContexDistortOptions(TeacherOptions):
     Traceback (most recent call last):
     treeavg.errors.ArgumentError: movement: expected at least one perturbation, got none. Leave one at True.
     """
+
+    unused: ClassVar[frozenset[str]] = frozenset({"longest", "batch_tokens", "held_out", "vocabulary"})
 
     encoder: str | None = option(None, "folder of a Hugging Face encoder with a mask token")
     layer: int = option(-1, "hidden layer, 0 the embeddings; -1: by the gold trees, or at 0.8 of the depth", least=-1)

@@ -384,3 +384,13 @@ def test_sentences_that_the_encoder_cannot_hold(folder: str) -> None:
     with says(LimitError, "gold[0]: expected at most 40 subwords"):
         ContexDistort.fit([], options=ContexDistortOptions(encoder=folder), gold=gold)
     assert parser.parse([["ab" * 30]]).lengths.tolist() == [1]  # no string is made of it
+
+
+@pytest.mark.parametrize("option", [{"longest": 20}, {"batch_tokens": 3}, {"held_out": 0.5}, {"vocabulary": 9}])
+def test_options_of_a_training_are_refused(option: dict[str, float]) -> None:
+    """What only a training uses means nothing here."""
+    (name,) = option
+    with pytest.raises(
+        ArgumentError, match=rf"{name}: expected nothing, .* this kind of parser, got .*\. Leave it out\."
+    ):
+        ContexDistortOptions(encoder="bert", **option)  # type: ignore[arg-type]

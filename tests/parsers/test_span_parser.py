@@ -297,6 +297,22 @@ def test_encoder_config_is_part_of_the_run(tmp_path: Path) -> None:
             fit(tmp_path / "run", resume=True, training=short, **options)  # type: ignore[arg-type]
 
 
+def test_span_scores_are_probabilities(tmp_path: Path) -> None:
+    """Sums of every tree's spans; the same as the hit counts, whatever the batch; nothing for an empty sentence."""
+    parser = fit(tmp_path / "run")
+    words = [*WORDS, []]
+    charts = parser.span_scores(words)
+    assert [chart.shape for chart in charts] == [(len(own) + 1, len(own) + 1) for own in words]
+    for own, chart, alone in zip(words, charts, parser.span_scores(words, batch_tokens=1), strict=True):
+        assert chart.dtype == np.float32
+        assert chart.sum() == pytest.approx(2 * len(own) - 1 if len(own) > 1 else 0, abs=1e-4)
+        assert np.allclose(chart, alone, atol=1e-5)
+    hits = parser.hit_counts(words, least=0.001)
+    for row, chart in enumerate(charts):
+        for (start, end), share in hits[row].items():
+            assert share == pytest.approx(chart[start, end], abs=1e-4)
+
+
 def test_expected_hits(tmp_path: Path) -> None:
     """Probabilities of spans as hit counts: a student's student agrees with it."""
     parser = fit(tmp_path / "run")

@@ -162,7 +162,7 @@ def test_long_sentences_are_left_out_aloud(tmp_path: Path) -> None:
 
 
 def test_nothing_to_train_on(tmp_path: Path) -> None:
-    message = r"^sentences: expected some of 2 to 40 words to train on, got 0 of which 0 are held out\. Pass more text"
+    message = r"^text: expected sentences of 2 to 40 words to train on, got 0 of which 0 are held out\. Pass more text"
     for text in ([], [[]], [["yes"]]):
         with pytest.raises(ArgumentError, match=message):
             Toy.fit(text, folder=tmp_path / "run", device="cpu")

@@ -95,7 +95,8 @@ def _add_options(parser: KindParser) -> None:
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     options.add_json(parser)
     group = parser.add_argument_group("the parser")
-    for item in fields(own):
+    offered = [item for item in fields(own) if item.name not in own.unused]
+    for item in offered:
         _add_field(group, item, getattr(defaults, item.name))
     group = parser.add_argument_group("training")
     for name, purpose in _TRAINING.items():
@@ -109,7 +110,7 @@ def _add_options(parser: KindParser) -> None:
         "--format", choices=("text", *options.FORMATS), help="format of the text (default: by suffix, then by content)"
     )
     group.add_argument("--encoding", default="utf-8", help="encoding of the text (default: utf-8)")
-    known = keywords_of(parser) | {item.name: getattr(defaults, item.name) for item in fields(own)}
+    known = keywords_of(parser) | {item.name: getattr(defaults, item.name) for item in offered}
     known |= {name: getattr(recipe, name) for name in _TRAINING}
     parser.set_defaults(run=run, left=training.left_by_training, keywords=known)
 
@@ -133,7 +134,7 @@ def run(arguments: argparse.Namespace) -> int:
     from parsers.training import TrainingConfig, is_first_process
 
     chosen, recipe = options_of(arguments.kind).presets()[arguments.preset]
-    own = [item.name for item in fields(chosen)]
+    own = [item.name for item in fields(chosen) if item.name not in chosen.unused]
     chosen = replace(chosen, **_given(arguments, own))
     recipe = replace(recipe, **_given(arguments, set(training.training_of(arguments, TrainingConfig)) - set(own)))
     options.use_threads(arguments)
