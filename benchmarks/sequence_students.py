@@ -40,13 +40,12 @@ class Size:
     steps: int = 400
     rate: float = 2e-3
     dialect_steps: int = 1200
-    pupil_layers: int = 3
-    pupil_steps: int = 1000
+    pupil_steps: int = 400
 
 
 #: Shows that everything runs.
 QUICK = Size(
-    inputs=600, test=50, samples=1, teacher_steps=200, start_steps=20, steps=20, dialect_steps=60, pupil_steps=30
+    inputs=600, test=50, samples=1, teacher_steps=200, start_steps=20, steps=20, dialect_steps=60, pupil_steps=20
 )
 
 

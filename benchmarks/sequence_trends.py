@@ -103,7 +103,7 @@ def one_teacher(seed: int, size: Size) -> Numbers:
 
     note("teacher", teacher)
     small = model_of(language, size.student_layers, size.width, seed)
-    train(small, gold, hard, steps=size.start_steps + size.steps, rate=size.teacher_rate, **fixed)
+    train(small, gold, hard, steps=size.teacher_steps, rate=size.teacher_rate, **fixed)
     note("MLE", small)
     start = pre_distilled(teacher, gold, size, seed)
     note("pre-distilled", start)
@@ -151,7 +151,7 @@ def decoded(language: Language, models: Sequence[Any], inputs: Sequence[Meaning]
 
 
 def three_teachers(seed: int, size: Size) -> Numbers:
-    """Return the numbers of three teachers, of what they say together, and of their students."""
+    """Return the numbers of three teachers, of what they say together, and of students that start as the first one."""
     language, chance = Language(seed), random.Random(f"three {seed}")
     known: set[Meaning] = set()
     test = language.meanings(size.test, chance, known)
@@ -173,8 +173,9 @@ def three_teachers(seed: int, size: Size) -> Numbers:
     for method, name in TOGETHER.items():
         note(name, decoded(language, models, test, method))
     inputs = [meaning for part in parts for meaning in part]
+    fixed["rate"] = size.rate
     for name, (rows, config, asked) in lessons(language, models, inputs).items():
-        student = model_of(language, size.pupil_layers, size.width, seed)
+        student = copy.deepcopy(models[0]).requires_grad_(True)
         train(student, rows, config, steps=size.pupil_steps, teachers=asked, **fixed)
         note(f"student of {name}", decoded(language, [student], test, "arithmetic"))
     return found
@@ -188,7 +189,7 @@ def lessons(
     alone = [decoded(language, [model], inputs, "arithmetic") for model in models]
     union = [row for outputs in alone for row in labelled(language, inputs, outputs)]
     found: dict[str, tuple[Rows, DistillationConfig, Any]] = {
-        "teacher 1": (labelled(language, inputs, alone[0]), hard, ()),
+        "itself": (labelled(language, inputs, alone[0]), hard, ()),
         "the union": (union, hard, ()),
         "the token average": (union, DistillationConfig(kind="ce"), list(models)),
     }
@@ -222,7 +223,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     seconds = time.perf_counter() - begin
     for half in halves:
         rows = table_of([found[half, seed] for seed in options.seeds])
-        show(f"{half}, mean and standard deviation of {len(options.seeds)} seeds", rows)
+        show(f"{half}, mean and standard deviation over seeds {', '.join(map(str, options.seeds))}", rows)
     print(f"\n{seconds:.0f} s with {options.jobs} processes of one thread; {used:.0f} s of processor time; {size}")
     if options.output:
         tables = {half: {seed: found[half, seed] for seed in options.seeds} for half in halves}

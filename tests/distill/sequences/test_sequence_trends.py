@@ -18,7 +18,7 @@ with warnings.catch_warnings():  # transformers and its imports warn about thems
 
 TINY = replace(
     students.QUICK, inputs=12, test=4, width=8, batch=4, samples=1, teacher_layers=2, teacher_steps=2, start_steps=1,
-    steps=1, dialect_steps=1, pupil_layers=1, pupil_steps=1,
+    steps=1, dialect_steps=1, pupil_steps=1,
 )  # fmt: skip
 
 
@@ -75,23 +75,42 @@ def test_quality() -> None:
 
 
 def test_tiny_run(tmp_path, monkeypatch, capsys) -> None:
+    """One method of each kind of rows, and two ways to put teachers together."""
     monkeypatch.setattr(trends, "QUICK", TINY)
+    for name, kept in (("METHODS", ("SeqKD", "JS", "induced reward")), ("TOGETHER", ("mbr", "ebbs"))):
+        monkeypatch.setattr(trends, name, {key: getattr(trends, name)[key] for key in kept})
     path = tmp_path / "trends.json"
     trends.main(["--quick", "--seeds", "7", "--jobs", "1", "--output", str(path)])
     printed = capsys.readouterr()
     document = json.loads(path.read_text(encoding="utf-8"))
     one, three = (document["tables"][half]["7"] for half in ("one teacher", "three teachers"))
     assert list(one) == ["teacher", "MLE", "pre-distilled", "pre-distilled, longer", *trends.METHODS]
-    assert set(one["KL"]) == set(trends.COLUMNS)
+    assert set(one["JS"]) == set(trends.COLUMNS)
     assert one["teacher"]["tvd"] == 0
-    together = list(trends.TOGETHER.values())
-    pupils = [f"student of {name}" for name in ("teacher 1", "the union", "the token average", *together)]
+    together = ["minimum Bayes risk", "EBBS"]
+    pupils = [f"student of {name}" for name in ("itself", "the union", "the token average", *together)]
     assert list(three) == ["teacher 1", "teacher 2", "teacher 3", *together, *pupils]
-    assert "mean and standard deviation of 1 seeds" in printed.out
-    assert "seed 7: TVD: right" in printed.err
-    monkeypatch.setattr(trends, "METHODS", {"JS": trends.METHODS["JS"]})
-    again = trends.run("one teacher", 7, TINY)[0]
-    assert again["JS"] == one["JS"], "the same seeds, the same numbers"
+    assert "one teacher, mean and standard deviation over seeds 7" in printed.out
+    assert "seed 7: JS: right" in printed.err
+
+
+def test_same_seed() -> None:
+    language, chance = Language(1), random.Random(1)
+    rows = rows_of(language, language.meanings(8, chance, set()), Dialect(), chance)
+    teacher = students.model_of(language, 2, 8, 1)
+    found = [
+        students.train(
+            students.model_of(language, 1, 8, 2),
+            rows,
+            trends.METHODS["JS"][1],
+            steps=2,
+            batch=4,
+            seed=3,
+            teachers=teacher,
+        ).state_dict()
+        for _ in range(2)
+    ]
+    assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
 
 
 def test_table() -> None:

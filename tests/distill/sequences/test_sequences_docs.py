@@ -16,7 +16,7 @@ from conftest import ROOT
 
 with warnings.catch_warnings():  # transformers and its imports warn about themselves
     warnings.simplefilter("ignore")
-    import treeavg.distill.sequences.trainer
+    import treeavg.distill.sequences.trainer  # noqa: F401
 
 import treeavg.distill.sequences as package
 from treeavg.distill.sequences.collate import COLUMNS
@@ -24,6 +24,7 @@ from treeavg.distill.sequences.config import KINDS, PREFIXES, DistillationConfig
 from treeavg.distill.sequences.ensembling.distill import METHODS
 from treeavg.distill.sequences.layers import STRATEGIES
 from treeavg.distill.sequences.presets import PRESETS
+from treeavg.distill.sequences.samplers import Sampler
 
 PAGE = ROOT / "docs" / "sequences.md"
 
@@ -76,6 +77,15 @@ def test_options(text: str) -> None:
         assert name in PRESETS, name
 
 
+def test_settings(text: str) -> None:
+    """Settings that the page gives for papers go together."""
+    spans = [span for span in re.findall(r"`([^`\n]+)`", text) if span.startswith(("C(", "DistillationConfig(kind"))]
+    assert len(spans) > 10
+    names = {"C": DistillationConfig, "RewardOptions": RewardOptions, "Sampler": Sampler}
+    for span in spans:
+        eval(span, {**names, "DistillationConfig": DistillationConfig})
+
+
 def test_names(text: str) -> None:
     """What the page calls by name exists."""
     modules = [
@@ -91,4 +101,3 @@ def test_names(text: str) -> None:
         home, _, last = name.rpartition(".")
         assert {name, last, f"ensembling.{name}"} & public, name
         assert not home or home in public or f"ensembling.{home}" in public, name
-    assert treeavg.distill.sequences.trainer.DistillationTrainer
