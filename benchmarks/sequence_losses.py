@@ -135,7 +135,7 @@ def _measure(options: argparse.Namespace) -> None:
 def _from_logits(mine: bool, peers: str) -> Callable[[list[Tensor], Tensor], Tensor]:
     if not mine:
         return _trl(peers)
-    from treeavg.distill.sequences.divergences import sequence_loss
+    from treeavg.distill.sequences.losses.divergences import sequence_loss
 
     return lambda tensors, mask: sequence_loss("gjsd", tensors[1], tensors[0], mask, student_weight=1 - BETA)
 
@@ -150,7 +150,7 @@ def _from_hidden(mine: bool, peers: str) -> Callable[[list[Tensor], Tensor], Ten
             return loss([tensors[0] @ tensors[1].T, teacher], mask)
 
         return through_heads
-    from treeavg.distill.sequences.fused import Head, fused_loss
+    from treeavg.distill.sequences.losses.fused import Head, fused_loss
 
     def fused(tensors: list[Tensor], mask: Tensor) -> Tensor:
         heads = Head(tensors[1]), Head(tensors[3])

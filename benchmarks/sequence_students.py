@@ -12,11 +12,11 @@ from transformers import GPT2Config, GPT2LMHeadModel, PrinterCallback, TrainingA
 
 from benchmarks.sequence_task import END, START, Language, Meaning
 from treeavg.distill.sequences.align import Prompts, prompts
-from treeavg.distill.sequences.comparison import compare
-from treeavg.distill.sequences.config import DistillationConfig
-from treeavg.distill.sequences.sampling import Sampler, sample
-from treeavg.distill.sequences.text_metrics import bleu
-from treeavg.distill.sequences.trainer import DistillationTrainer
+from treeavg.distill.sequences.metrics.comparison import compare
+from treeavg.distill.sequences.metrics.text_metrics import bleu
+from treeavg.distill.sequences.sampling.sampling import Sampler, sample
+from treeavg.distill.sequences.training.config import DistillationConfig
+from treeavg.distill.sequences.training.trainer import DistillationTrainer
 
 LONGEST = 14
 

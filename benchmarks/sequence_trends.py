@@ -44,12 +44,12 @@ from benchmarks.sequence_students import (
     written,
 )
 from benchmarks.sequence_task import END, Dialect, Language, Meaning, rows_of
-from treeavg.distill.sequences.config import DistillationConfig, RewardOptions
 from treeavg.distill.sequences.ensembling.distill import Teacher, ensemble_targets
 from treeavg.distill.sequences.ensembling.protocol import BeamOptions
-from treeavg.distill.sequences.initialise import student_from
-from treeavg.distill.sequences.presets import PRESETS
-from treeavg.distill.sequences.sampling import Sampler
+from treeavg.distill.sequences.layers.initialise import student_from
+from treeavg.distill.sequences.sampling.sampling import Sampler
+from treeavg.distill.sequences.training.config import DistillationConfig, RewardOptions
+from treeavg.distill.sequences.training.presets import PRESETS
 
 Numbers = dict[str, dict[str, float]]
 

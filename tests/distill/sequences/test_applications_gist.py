@@ -20,8 +20,8 @@ from treeavg.distill.sequences.applications.gist import (
 )
 from treeavg.distill.sequences.applications.prompts import joined, teacher_scores
 from treeavg.distill.sequences.applications.soft_prompts import SoftPrompt, soft_prompt_logits, soft_prompt_loss
-from treeavg.distill.sequences.divergences import sequence_loss
-from treeavg.distill.sequences.tokens import sequence_nll
+from treeavg.distill.sequences.losses.divergences import sequence_loss
+from treeavg.distill.sequences.losses.tokens import sequence_nll
 from treeavg.errors import ArgumentError
 
 WRITTEN = completions(torch.tensor([[4, 9, 0], [7, 0, 0]]), [0])

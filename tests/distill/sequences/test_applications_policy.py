@@ -16,8 +16,8 @@ from treeavg.distill.sequences.applications.policy import (
     rkl_advantages,
     tagged_reward,
 )
-from treeavg.distill.sequences.divergences import sequence_loss
-from treeavg.distill.sequences.tokens import token_logp
+from treeavg.distill.sequences.losses.divergences import sequence_loss
+from treeavg.distill.sequences.losses.tokens import token_logp
 from treeavg.errors import ArgumentError
 
 EXACT = {"rtol": 0.0, "atol": 1e-10}

@@ -23,7 +23,7 @@ from treeavg.distill.sequences.applications.compression import (
     semantic_distance,
 )
 from treeavg.distill.sequences.applications.prompts import joined, prompt_removal_loss, teacher_scores
-from treeavg.distill.sequences.divergences import sequence_loss
+from treeavg.distill.sequences.losses.divergences import sequence_loss
 from treeavg.errors import ArgumentError
 
 EXACT = {"rtol": 0.0, "atol": 1e-10}

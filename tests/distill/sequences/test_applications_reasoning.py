@@ -17,7 +17,7 @@ from treeavg.distill.sequences.applications.reasoning import (
     internalising_loss,
     reset_state,
 )
-from treeavg.distill.sequences.divergences import sequence_loss
+from treeavg.distill.sequences.losses.divergences import sequence_loss
 from treeavg.errors import ArgumentError
 
 EXACT = {"rtol": 0.0, "atol": 1e-10}

@@ -18,7 +18,7 @@ from treeavg.distill.sequences.ensembling.ebbs import ebbs
 from treeavg.distill.sequences.ensembling.mbr import mbr
 from treeavg.distill.sequences.ensembling.protocol import BeamOptions
 from treeavg.distill.sequences.ensembling.voting import word_voting
-from treeavg.distill.sequences.text_metrics import sentence_bleu
+from treeavg.distill.sequences.metrics.text_metrics import sentence_bleu
 from treeavg.errors import ArgumentError
 
 SEEDS = range(20)

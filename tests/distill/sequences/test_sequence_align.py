@@ -21,7 +21,7 @@ from treeavg.distill.sequences.align import (
     prompts,
     unwrapped,
 )
-from treeavg.distill.sequences.divergences import KINDS, sequence_loss
+from treeavg.distill.sequences.losses.divergences import KINDS, sequence_loss
 from treeavg.errors import ArgumentError
 
 MARK = 9  # the prompt of the toy models: what comes after it is the prefix

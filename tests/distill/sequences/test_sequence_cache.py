@@ -13,10 +13,10 @@ import torch
 from sequence_tables import tiny_causal
 from torch import Tensor
 
-from treeavg.distill.sequences.cache import CacheWriter, Source, TeacherCache, model_hash
-from treeavg.distill.sequences.cache_files import OPTIONAL
-from treeavg.distill.sequences.manifest import NAME, read_manifest, write_manifest
-from treeavg.distill.sequences.topk import TopK, top_k, top_k_loss
+from treeavg.distill.sequences.caching.cache import CacheWriter, Source, TeacherCache, model_hash
+from treeavg.distill.sequences.caching.cache_files import OPTIONAL
+from treeavg.distill.sequences.caching.manifest import NAME, read_manifest, write_manifest
+from treeavg.distill.sequences.losses.topk import TopK, top_k, top_k_loss
 from treeavg.errors import ArgumentError, FileError, FormatError
 
 SOURCE = Source("teacher-1", "tokens-1", "beam-5", vocabulary=20, temperature=2.0, k=3, template="chat", data="train")

@@ -9,11 +9,11 @@ import math
 import pytest
 import torch
 
-from treeavg.distill.sequences.collate import Collator
-from treeavg.distill.sequences.config import DistillationConfig, RewardOptions
-from treeavg.distill.sequences.presets import PRESETS
-from treeavg.distill.sequences.samplers import Sampler
-from treeavg.distill.sequences.writing import chance, generator_of
+from treeavg.distill.sequences.sampling.samplers import Sampler
+from treeavg.distill.sequences.training.collate import Collator
+from treeavg.distill.sequences.training.config import DistillationConfig, RewardOptions
+from treeavg.distill.sequences.training.presets import PRESETS
+from treeavg.distill.sequences.training.writing import chance, generator_of
 from treeavg.errors import ArgumentError
 
 SHORT = Sampler(max_new_tokens=5)

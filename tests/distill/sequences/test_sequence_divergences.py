@@ -9,7 +9,7 @@ import torch
 from sequence_tables import Table, entropy, golden
 from torch import Tensor
 
-from treeavg.distill.sequences.divergences import (
+from treeavg.distill.sequences.losses.divergences import (
     KINDS,
     prefix_log_odds,
     sampled_rkl,
@@ -17,7 +17,7 @@ from treeavg.distill.sequences.divergences import (
     sequence_nll,
     token_logp,
 )
-from treeavg.distill.sequences.rows import FORMS, Form
+from treeavg.distill.sequences.losses.rows import FORMS, Form
 from treeavg.distill.span_crf import SpanCRF
 from treeavg.distill.tree_losses import TreeTargets, tree_loss
 from treeavg.errors import ArgumentError
@@ -540,7 +540,7 @@ def test_any_size_of_block(elements: int, monkeypatch: pytest.MonkeyPatch) -> No
     teacher, student, mask = random_pair(9, (5, 6, 7))
     want = sequence_loss("js", teacher, student, mask)
     (slope,) = torch.autograd.grad(want, student)
-    monkeypatch.setattr("treeavg.distill.sequences.rows.CPU_ELEMENTS", elements)
+    monkeypatch.setattr("treeavg.distill.sequences.losses.rows.CPU_ELEMENTS", elements)
     loss = sequence_loss("js", teacher, student, mask)
     close(loss, want)
     close(torch.autograd.grad(loss, student)[0], slope)

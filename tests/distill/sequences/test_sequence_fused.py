@@ -10,8 +10,8 @@ from sequence_tables import tiny_causal, tiny_seq2seq
 from torch import Tensor, nn
 
 from treeavg.distill.sequences.align import align, completions, prompts
-from treeavg.distill.sequences.divergences import KINDS, prefix_log_odds, sequence_loss
-from treeavg.distill.sequences.fused import Head, fused_loss, head_of, require_head
+from treeavg.distill.sequences.losses.divergences import KINDS, prefix_log_odds, sequence_loss
+from treeavg.distill.sequences.losses.fused import Head, fused_loss, head_of, require_head
 from treeavg.errors import ArgumentError
 
 VARIANTS = [

@@ -9,10 +9,15 @@ import torch
 from sequence_tables import tiny_causal, tiny_seq2seq
 from torch import Tensor, nn
 
-from treeavg.distill.sequences.adversarial import Discriminator, discriminator_loss, pool, student_adversarial_loss
-from treeavg.distill.sequences.hidden import ACTIVATIONS, NORMS, LinearMaps, hidden_loss, layer_weights
-from treeavg.distill.sequences.layers import LayerPair, select_layers
-from treeavg.distill.sequences.relations import attention_kl, attention_mse, value_relations
+from treeavg.distill.sequences.layers.adversarial import (
+    Discriminator,
+    discriminator_loss,
+    pool,
+    student_adversarial_loss,
+)
+from treeavg.distill.sequences.layers.hidden import ACTIVATIONS, NORMS, LinearMaps, hidden_loss, layer_weights
+from treeavg.distill.sequences.layers.layers import LayerPair, select_layers
+from treeavg.distill.sequences.layers.relations import attention_kl, attention_mse, value_relations
 from treeavg.errors import ArgumentError
 
 SEEDS = range(20)

@@ -10,7 +10,7 @@ import transformers
 from sequence_tables import tiny_causal, tiny_seq2seq
 from torch import nn
 
-from treeavg.distill.sequences.initialise import freeze_embeddings, student_from
+from treeavg.distill.sequences.layers.initialise import freeze_embeddings, student_from
 from treeavg.errors import ArgumentError
 
 LLAMA = dict(

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from treeavg.distill.sequences.layers import (
+from treeavg.distill.sequences.layers.layers import (
     COPIED_BLOCKS,
     STRATEGIES,
     LayerPair,

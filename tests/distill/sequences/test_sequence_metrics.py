@@ -13,9 +13,9 @@ from sequence_tables import Table, entropy, golden, tiny_causal, tiny_seq2seq
 from torch import Tensor
 
 from treeavg.distill.sequences.align import Prompts, completions, prompts
-from treeavg.distill.sequences.comparison import Comparison, compare
-from treeavg.distill.sequences.divergences import sequence_loss, token_logp
-from treeavg.distill.sequences.metrics import (
+from treeavg.distill.sequences.losses.divergences import sequence_loss, token_logp
+from treeavg.distill.sequences.metrics.comparison import Comparison, compare
+from treeavg.distill.sequences.metrics.metrics import (
     Scored,
     distinct,
     estimate,
@@ -27,7 +27,7 @@ from treeavg.distill.sequences.metrics import (
     sequence_tvd,
     teacher_distinct,
 )
-from treeavg.distill.sequences.sampling import log_probs, repeated
+from treeavg.distill.sequences.sampling.sampling import log_probs, repeated
 from treeavg.errors import ArgumentError
 
 

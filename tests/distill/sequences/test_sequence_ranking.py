@@ -10,7 +10,7 @@ import torch
 from sequence_tables import Table
 from torch import Tensor
 
-from treeavg.distill.sequences.ranking import (
+from treeavg.distill.sequences.losses.ranking import (
     KINDS,
     PAIRS,
     closest_to_gold,

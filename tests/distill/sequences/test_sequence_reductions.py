@@ -10,8 +10,8 @@ from sequence_tables import tiny_causal, tiny_seq2seq
 from torch import Tensor
 
 from treeavg.distill.sequences.align import Completions, align, completions, prompts
-from treeavg.distill.sequences.divergences import KINDS, sequence_loss, sequence_nll
-from treeavg.distill.sequences.fused import fused_loss, head_of
+from treeavg.distill.sequences.losses.divergences import KINDS, sequence_loss, sequence_nll
+from treeavg.distill.sequences.losses.fused import fused_loss, head_of
 from treeavg.distill.sequences.reductions import REDUCTIONS, reduce, weights
 from treeavg.errors import ArgumentError
 

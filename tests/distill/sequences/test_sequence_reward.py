@@ -11,8 +11,8 @@ import torch
 from sequence_tables import EOS, Table, entropy
 from torch import Tensor
 
-from treeavg.distill.sequences import induction
-from treeavg.distill.sequences.reward import (
+from treeavg.distill.sequences.rewards import induction
+from treeavg.distill.sequences.rewards.reward import (
     BASELINES,
     VALUES,
     Rewards,

@@ -14,8 +14,8 @@ from sequence_tables import tiny_causal, tiny_seq2seq
 from torch import Tensor
 
 from treeavg.distill.sequences.align import Completions, Prompts, completions, prompts
-from treeavg.distill.sequences.samplers import KINDS, Sampler
-from treeavg.distill.sequences.sampling import Samples, log_probs, repeated, sample
+from treeavg.distill.sequences.sampling.samplers import KINDS, Sampler
+from treeavg.distill.sequences.sampling.sampling import Samples, log_probs, repeated, sample
 from treeavg.errors import ArgumentError, LimitError
 
 MAKERS = {"causal": tiny_causal, "encoder-decoder": tiny_seq2seq}

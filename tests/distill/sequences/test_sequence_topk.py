@@ -10,9 +10,9 @@ import torch
 from sequence_tables import Table, golden
 from torch import Tensor
 
-from treeavg.distill.sequences import records
-from treeavg.distill.sequences.divergences import sequence_loss
-from treeavg.distill.sequences.topk import TAILS, TopK, position_weights, scored, top_k, top_k_loss
+from treeavg.distill.sequences.losses import records
+from treeavg.distill.sequences.losses.divergences import sequence_loss
+from treeavg.distill.sequences.losses.topk import TAILS, TopK, position_weights, scored, top_k, top_k_loss
 from treeavg.errors import ArgumentError
 
 SEEDS = range(20)

@@ -16,20 +16,20 @@ from sequence_tables import tiny_causal, tiny_seq2seq
 from torch import Tensor, nn
 
 from treeavg.distill.sequences.align import prompts
-from treeavg.distill.sequences.collate import Collator, completions_of, prompts_of
-from treeavg.distill.sequences.config import DistillationConfig, RewardOptions
-from treeavg.distill.sequences.induction import induce
-from treeavg.distill.sequences.objective import beyond
-from treeavg.distill.sequences.samplers import Sampler
-from treeavg.distill.sequences.states import StateMatch
-from treeavg.distill.sequences.teachers import Scored, Teachers, score
+from treeavg.distill.sequences.rewards.induction import induce
+from treeavg.distill.sequences.sampling.samplers import Sampler
+from treeavg.distill.sequences.training.collate import Collator, completions_of, prompts_of
+from treeavg.distill.sequences.training.config import DistillationConfig, RewardOptions
+from treeavg.distill.sequences.training.objective import beyond
+from treeavg.distill.sequences.training.states import StateMatch
+from treeavg.distill.sequences.training.teachers import Scored, Teachers, score
 from treeavg.errors import ArgumentError, FormatError
 
 with warnings.catch_warnings():  # transformers and its imports warn about themselves
     warnings.simplefilter("ignore")
     from transformers import TrainerCallback, TrainingArguments
 
-    from treeavg.distill.sequences.trainer import DistillationTrainer
+    from treeavg.distill.sequences.training.trainer import DistillationTrainer
 
 SHORT = Sampler(max_new_tokens=5)
 MAKERS = {"causal": (tiny_causal, 0), "seq2seq": (tiny_seq2seq, 1)}
@@ -289,7 +289,7 @@ def test_generation_by_rows(tmp_path) -> None:
 def test_coin(tmp_path, monkeypatch) -> None:
     """One branch a step, the same after a restart; completions are written, and teachers run, in that branch only."""
     written: list[str] = []
-    from treeavg.distill.sequences import trainer as module
+    from treeavg.distill.sequences.training import trainer as module
 
     original = module.write
     monkeypatch.setattr(module, "write", lambda *args, **options: (written.append(args[1]), original(*args, **options)))
@@ -676,7 +676,7 @@ def test_an_infinite_loss_names_the_step(tmp_path) -> None:
 
 
 def test_arguments_that_would_not_be_honoured(tmp_path) -> None:
-    from treeavg.distill.sequences.requirements import require_arguments
+    from treeavg.distill.sequences.training.requirements import require_arguments
 
     made = arguments(tmp_path, label_smoothing_factor=0.1)
     with pytest.raises(ArgumentError, match=r"args.label_smoothing_factor: expected 0, got 0.1"):

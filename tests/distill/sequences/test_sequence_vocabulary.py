@@ -10,9 +10,9 @@ import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
 
-from treeavg.distill.sequences.divergences import sequence_loss
-from treeavg.distill.sequences.uld import KINDS, merged
-from treeavg.distill.sequences.vocabulary import (
+from treeavg.distill.sequences.losses.divergences import sequence_loss
+from treeavg.distill.sequences.vocabularies.uld import KINDS, merged
+from treeavg.distill.sequences.vocabularies.vocabulary import (
     Group,
     align_tokens,
     byte_ends,

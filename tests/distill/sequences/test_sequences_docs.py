@@ -16,15 +16,15 @@ from conftest import ROOT
 
 with warnings.catch_warnings():  # transformers and its imports warn about themselves
     warnings.simplefilter("ignore")
-    import treeavg.distill.sequences.trainer  # noqa: F401
+    import treeavg.distill.sequences.training.trainer  # noqa: F401
 
 import treeavg.distill.sequences as package
-from treeavg.distill.sequences.collate import COLUMNS
-from treeavg.distill.sequences.config import KINDS, PREFIXES, DistillationConfig, RewardOptions
 from treeavg.distill.sequences.ensembling.distill import METHODS
-from treeavg.distill.sequences.layers import STRATEGIES
-from treeavg.distill.sequences.presets import PRESETS
-from treeavg.distill.sequences.samplers import Sampler
+from treeavg.distill.sequences.layers.layers import STRATEGIES
+from treeavg.distill.sequences.sampling.samplers import Sampler
+from treeavg.distill.sequences.training.collate import COLUMNS
+from treeavg.distill.sequences.training.config import KINDS, PREFIXES, DistillationConfig, RewardOptions
+from treeavg.distill.sequences.training.presets import PRESETS
 
 PAGE = ROOT / "docs" / "sequences.md"
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from treeavg.distill.sequences.align import Completions, Prompts, causal_logits, frozen, position_ids
 from treeavg.distill.sequences.applications.prompts import joined
 from treeavg.distill.sequences.applications.soft_prompts import require_causal
-from treeavg.distill.sequences.tokens import sequence_nll
+from treeavg.distill.sequences.losses.tokens import sequence_nll
 from treeavg.errors import ArgumentError, quote
 
 __all__ = ["ImplicitChain", "chain_positions", "implicit_chain"]

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from treeavg.distill.sequences.align import Completions, Prompts, align, frozen
-from treeavg.distill.sequences.divergences import sequence_loss
+from treeavg.distill.sequences.losses.divergences import sequence_loss
 from treeavg.errors import ArgumentError, unknown
 
 __all__ = ["KL", "Divergence", "joined", "prompt_removal_loss", "teacher_scores"]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from treeavg.distill.sequences.align import Completions, Prompts, align
 from treeavg.distill.sequences.applications.prompts import Divergence, joined, prompt_removal_loss
-from treeavg.distill.sequences.tokens import sequence_nll
+from treeavg.distill.sequences.losses.tokens import sequence_nll
 from treeavg.errors import ArgumentError, quote
 
 __all__ = ["Removal", "answer_loss", "internalised", "internalising_loss", "reset_state"]

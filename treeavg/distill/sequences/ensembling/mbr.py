@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from treeavg.distill.sequences.text_metrics import sentence_bleu
+from treeavg.distill.sequences.metrics.text_metrics import sentence_bleu
 from treeavg.errors import ArgumentError, quote
 
 __all__ = ["Choice", "Output", "mbr"]
