@@ -12,7 +12,7 @@ pytest.importorskip("sacrebleu", reason="sacrebleu is not installed: pip install
 
 from nltk.translate.bleu_score import corpus_bleu
 
-from treeavg.distill.sequences.metrics.metrics import text_metrics
+from treeavg.distill.sequences.metrics import text_metrics
 from treeavg.distill.sequences.metrics.text_metrics import TextScore, bleu, chrf, ibleu, sentence_bleu, ter, text_score
 from treeavg.errors import ArgumentError
 
