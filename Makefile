@@ -26,11 +26,11 @@ test-jit: $(VENV)/.test
 # cached code does not know about the check).
 test-nojit: $(VENV)/.test
 	NUMBA_DISABLE_JIT=1 TREEAVG_HYPOTHESIS=small $(BIN)/python -m pytest -q -m "not slow and not compiled" \
-		tests --ignore=tests/parsers
+		tests --ignore=tests/parsers --ignore=tests/distill/sequences
 
 test-bounds: $(VENV)/.test
 	NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=$(VENV)/boundscheck $(BIN)/python -m pytest -q \
-		-m "not slow and not compiled" tests --ignore=tests/parsers
+		-m "not slow and not compiled" tests --ignore=tests/parsers --ignore=tests/distill/sequences
 
 test-slow: $(VENV)/.test
 	$(BIN)/python -m pytest -q -m slow

@@ -1,0 +1,1 @@
+"""Matching of hidden layers, and students made of their teacher's layers."""

@@ -1,0 +1,1 @@
+"""Rewards induced from a teacher's logits, and the policy gradient."""

@@ -1,0 +1,1 @@
+"""Sequences drawn from language models, with their probabilities."""

@@ -1,0 +1,1 @@
+"""A trainer on top of Hugging Face's."""
