@@ -93,6 +93,7 @@ def test_names(text: str) -> None:
     ]
     public = {name for module in modules for name in getattr(module, "__all__", ())}
     public |= {module.__name__.removeprefix(package.__name__ + ".") for module in modules}
+    public |= {module.__name__.rpartition(".")[2] for module in modules}
     parts = text.split("## Quick start")[0], text.split("## Papers")[1].split("\n## ")[0]
     prose = "\n".join(parts)
     called = set(re.findall(r"`((?:applications\.|ensembling\.)?[a-z_]+\.?[A-Za-z_]*)(?:\(|`)", prose))
