@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo demo-train test test-jit test-nojit test-bounds test-slow check format data bench clean
+.PHONY: demo demo-train test test-modes test-jit test-nojit test-bounds test-slow check format data bench clean
 
 demo: $(VENV)/.installed
 	$(BIN)/treeavg demo
@@ -16,7 +16,15 @@ demo-train: $(VENV)/.test
 	$(BIN)/python data/train.py --work build/demo
 	$(BIN)/treeavg demo
 
-test: test-jit test-nojit test-bounds
+# The first mode takes about three times as long as the others together, and one core: both at the same time, torch on
+# one thread in each.
+test test-modes test-jit test-nojit test-bounds: export OMP_NUM_THREADS = 1
+
+test: $(VENV)/.test
+	$(MAKE) --jobs 2 --output-sync=target test-jit test-modes
+
+test-modes: test-nojit
+	$(MAKE) test-bounds
 
 # The whole suite, compiled.
 test-jit: $(VENV)/.test

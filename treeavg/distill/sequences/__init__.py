@@ -58,6 +58,7 @@ _HOME_OF = {
     "dpo_loss": "applications.policy",
     "ebbs": "ensembling.ebbs",
     "ensemble_targets": "ensembling.distill",
+    "ensemble_then_distill": "training.ensemble",
     "excess_error": "metrics.metrics",
     "freeze_embeddings": "layers.initialise",
     "fused_loss": "losses.fused",
