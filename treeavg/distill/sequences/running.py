@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from treeavg.errors import ArgumentError
 
-__all__ = ["accepted", "frozen", "hidden_states", "takes", "unwrapped"]
+__all__ = ["accepted", "cache_name", "frozen", "hidden_states", "takes", "unwrapped"]
 
 
 @contextmanager
@@ -86,6 +86,21 @@ def unwrapped(model: nn.Module) -> Any:
 
 def takes(inner: Any, name: str) -> bool:
     return name in inspect.signature(inner.forward).parameters
+
+
+def cache_name(model: nn.Module) -> str:
+    """Return what a model calls its cache, in its arguments and its output: renamed in transformers 5.24.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Of Hugging Face, wrapped or not.
+
+    Returns
+    -------
+    str
+    """
+    return "cache" if takes(unwrapped(model), "cache") else "past_key_values"
 
 
 def accepted(inner: Any, arguments: dict[str, Any]) -> dict[str, Any]:

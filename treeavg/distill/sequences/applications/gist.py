@@ -11,6 +11,7 @@ from treeavg.distill.sequences.align import Completions, Prompts, causal_logits,
 from treeavg.distill.sequences.applications.prompts import KL, Divergence, joined
 from treeavg.distill.sequences.applications.soft_prompts import embeddings, require_causal
 from treeavg.distill.sequences.losses.tokens import sequence_nll
+from treeavg.distill.sequences.running import cache_name
 from treeavg.errors import ArgumentError, quote
 
 __all__ = [
@@ -303,12 +304,13 @@ def gist_cache(model: nn.Module, gist_ids: Tensor, prompt: Prompts, *, detach: b
     before, _ = _behind_gists(gist_ids, prompt)
     count = len(gist_ids)
     with torch.set_grad_enabled(torch.is_grad_enabled() and not detach):
-        past = model(
+        output = model(
             input_ids=before.ids,
             attention_mask=before.attention,
             position_ids=position_ids(before.attention),
             use_cache=True,
-        ).past_key_values
+        )
+    past = getattr(output, cache_name(model))
     layers = tuple((entry[0][:, :, -count:].clone(), entry[1][:, :, -count:].clone()) for entry in past)
     return GistCache(layers, before.attention.sum(1), type(past))
 
@@ -365,8 +367,8 @@ def cached_logits(model: nn.Module, cache: GistCache, batch: Prompts, completion
         input_ids=torch.cat([batch.ids, completions.ids.masked_fill(~completions.mask, 0)], 1),
         attention_mask=torch.cat([attention.new_ones(rows, count), attention], 1),
         position_ids=position_ids(attention) + cache.positions[:, None],
-        past_key_values=past,
         use_cache=True,
+        **{cache_name(model): past},
     ).logits
     return causal_logits(logits, batch.ids.shape[1], completions.ids.shape[1])
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from treeavg.distill.sequences.align import Prompts, frozen, position_ids, prompts, unwrapped
 from treeavg.distill.sequences.ensembling.beam import beam_search
 from treeavg.distill.sequences.ensembling.protocol import BeamOptions, Component, Decoder, Forced
+from treeavg.distill.sequences.running import cache_name
 from treeavg.errors import ArgumentError, quote
 
 __all__ = ["FunctionComponent", "ModelComponent", "pivot_inputs"]
@@ -114,8 +115,9 @@ class _Cached:
     def call(self, arguments: dict[str, Any]) -> Tensor:
         """Return the logits (R, V) after the last token, and keep the cache."""
         with frozen(self.model):
-            output = self.model(past_key_values=self.cache, use_cache=True, return_dict=True, **arguments)
-        self.cache = getattr(output, "past_key_values", None)
+            name = cache_name(self.model)
+            output = self.model(**{name: self.cache}, use_cache=True, return_dict=True, **arguments)
+        self.cache = getattr(output, name, None)
         if not hasattr(self.cache, "reorder_cache"):
             raise ArgumentError(
                 f"model: expected a cache that can be put in order, got {type(self.cache).__name__} from "
