@@ -111,13 +111,13 @@ class _Cached:
         self.ids, self.attention = inputs.ids.to(self.device), inputs.attention.to(self.device)
         self.sentence = torch.arange(len(self.ids), device=self.device)
         self.cache: Any = None
+        self.cache_name = cache_name(model)
 
     def call(self, arguments: dict[str, Any]) -> Tensor:
         """Return the logits (R, V) after the last token, and keep the cache."""
         with frozen(self.model):
-            name = cache_name(self.model)
-            output = self.model(**{name: self.cache}, use_cache=True, return_dict=True, **arguments)
-        self.cache = getattr(output, name, None)
+            output = self.model(**{self.cache_name: self.cache}, use_cache=True, return_dict=True, **arguments)
+        self.cache = getattr(output, self.cache_name, None)
         if not hasattr(self.cache, "reorder_cache"):
             raise ArgumentError(
                 f"model: expected a cache that can be put in order, got {type(self.cache).__name__} from "
