@@ -34,8 +34,8 @@ def shared_data() -> Path:
 
 @pytest.fixture(autouse=True)
 def _one_thread(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Run tests of sequences on one thread: models of a few thousand weights are slower on two."""
-    if "sequences" not in request.path.parts:
+    """Run tests of models on one thread: with a few thousand weights, threads mostly wait for each other."""
+    if not {"sequences", "parsers"} & set(request.path.parts):
         yield
         return
     import torch

@@ -35,14 +35,6 @@ WORDS = sentences(24, longest=7)
 QUICK = TrainingConfig(epochs=3, learning_rate=1e-2, encoder_learning_rate=1e-3, schedule="constant")
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def small(folder: Path, *, limit: int = 160, **options: Any) -> ConTestOptions:
     chosen = {
         "layers": 1,

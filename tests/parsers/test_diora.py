@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -55,15 +54,6 @@ def batch(lengths: list[int], seed: int = 0) -> Words:
 
 def fit(folder: Path, words: Any = WORDS, options: DIORAOptions = OPTIONS, **rest: Any) -> DIORA:
     return DIORA.fit(words, folder=folder, options=options, **{"training": TRAINING, "device": "cpu", **rest})
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Small tensors: threads would only wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 # ---------------------------------------------------------------------- twins

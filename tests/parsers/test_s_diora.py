@@ -13,7 +13,7 @@ import pytest
 import torch
 from messages import says
 from test_diora import OPTIONS as DIORA_OPTIONS
-from test_diora import batch, network, one_thread, twin_compose  # noqa: F401 (a fixture)
+from test_diora import batch, network, twin_compose
 from test_diora import fit as fit_diora
 from tiny import bert, sentences
 from torch import Tensor

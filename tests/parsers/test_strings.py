@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +15,6 @@ from torch import Tensor, nn
 from parsers.nn import pretrained
 from parsers.nn.strings import StringEncoder, StringReader, converted, fast_bfloat16, first_layers, pool, word_means
 from treeavg.errors import ArgumentError, LimitError
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
 
 #: With words of several subwords, words in which the tokenizer finds nothing, equal strings, an empty one, a mask.
 STRINGS = [

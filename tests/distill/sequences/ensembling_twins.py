@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
-import pytest
 import torch
 from sequence_tables import Table
 from torch import Tensor
@@ -14,15 +13,6 @@ from treeavg.distill.sequences.ensembling.components import FunctionComponent
 
 Law = Callable[[tuple[int, ...]], list[float]]
 Found = list[tuple[tuple[int, ...], float]]
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """These tensors are tiny: threads that wait for each other cost ten times the work."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def table_component(tables: Sequence[Table]) -> FunctionComponent:

@@ -7,7 +7,7 @@ import math
 
 import pytest
 import torch
-from ensembling_twins import one_thread, table_component  # noqa: F401
+from ensembling_twins import table_component
 from sequence_tables import GOLDEN_P, GOLDEN_Q, Table, golden
 from torch import Tensor
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from ensembling_twins import assert_found, naive_search, one_thread  # noqa: F401
+from ensembling_twins import assert_found, naive_search
 from sequence_tables import tiny_causal, tiny_seq2seq
 from torch import nn
 

@@ -8,7 +8,7 @@ import random
 
 import pytest
 import torch
-from ensembling_twins import assert_found, naive_search, one_thread, table_component, table_law  # noqa: F401
+from ensembling_twins import assert_found, naive_search, table_component, table_law
 from sequence_tables import Table
 
 from treeavg.distill.sequences.ensembling.beam import AVERAGES, beam_search

@@ -9,7 +9,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from ensembling_twins import one_thread  # noqa: F401
 from sequence_tables import tiny_causal, tiny_seq2seq
 
 from treeavg.distill.sequences.ensembling.beam import beam_search

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -29,15 +28,6 @@ from treeavg.distill.sequences.metrics.metrics import (
 )
 from treeavg.distill.sequences.sampling.sampling import log_probs, repeated
 from treeavg.errors import ArgumentError
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Models of this size are slower on several cores."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def scored(strings: list[tuple[int, ...]], p: Table, q: Table) -> Scored:

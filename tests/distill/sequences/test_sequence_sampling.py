@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 import warnings
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -21,15 +20,6 @@ from treeavg.errors import ArgumentError, LimitError
 MAKERS = {"causal": tiny_causal, "encoder-decoder": tiny_seq2seq}
 SHORT = Sampler(max_new_tokens=12)
 both = pytest.mark.parametrize("name", MAKERS)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Models of this size are slower on several cores."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def model_of(name: str, *, vocabulary: int = 20, sharp: float = 6.0) -> Any:

@@ -35,14 +35,6 @@ SHORT = Sampler(max_new_tokens=5)
 MAKERS = {"causal": (tiny_causal, 0), "seq2seq": (tiny_seq2seq, 1)}
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def still(model: nn.Module) -> nn.Module:
     """Turn dropout off and take double precision."""
     for module in model.modules():
