@@ -83,7 +83,10 @@ def score(folder: Path) -> None:
         systems.append((name, [treeavg.read(other) if other.exists() else None, trees]))
         first.setdefault(name.partition(".")[0], trees)
     if len(first) > 1:
-        systems.append((f"average of {len(first)} teachers", [None, treeavg.average(list(first.values()))]))
+        banks = list(first.values())
+        systems.append((f"average of {len(banks)} teachers", [None, treeavg.average(banks)]))
+        systems.append(("weights by agreement", [None, treeavg.average(banks, weights="agreement")]))
+        systems.append(("select", [None, treeavg.average(banks, method="select")]))
     for heuristic in (parsers.RightBranching(), parsers.LeftBranching(), parsers.Balanced(), parsers.Random()):
         systems.append((heuristic.kind, [heuristic.parse(gold[part]) for part in gold]))
     for name, (development, test) in systems:
@@ -101,7 +104,7 @@ def score(folder: Path) -> None:
     print(table(rows))
     if len(first) > 1:
         print("\nAgreement, F1 of one teacher's trees against another's:\n")
-        values = treeavg.agreement(list(first.values())).values
+        values = treeavg.agreement(banks).values
         lines = [[kind, *(f"{value:.1f}" for value in row)] for kind, row in zip(first, values.tolist(), strict=True)]
         print(table([["", *first], *lines]))
 

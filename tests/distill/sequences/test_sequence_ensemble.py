@@ -32,10 +32,12 @@ def teachers(count: int) -> list[Teacher]:
     return found
 
 
-def arguments(folder: Path, steps: int) -> TrainingArguments:
+def arguments(folder: Path, steps: int, **options: object) -> TrainingArguments:
     return TrainingArguments(
         str(folder), max_steps=steps, per_device_train_batch_size=6, learning_rate=1e-2, report_to=[],
-        save_strategy="no", disable_tqdm=True, logging_strategy="no", use_cpu=True, dataloader_pin_memory=False,
+        lr_scheduler_type="constant",
+        disable_tqdm=True, logging_strategy="no", use_cpu=True, dataloader_pin_memory=False,
+        **{"save_strategy": "no", **options},
     )  # fmt: skip
 
 
@@ -50,6 +52,23 @@ def test_the_student_says_what_they_say_together(tmp_path: Path, method: str) ->
     greedy = BeamOptions(eos_ids=[0], max_length=4, beam=1)
     said = ensemble_targets([Teacher(student.eval(), INPUTS, pad=0)], greedy, method="arithmetic")
     assert [target.ids for target in said] == [target.ids for target in wanted]
+
+
+def test_resuming_gives_the_same_weights(tmp_path: Path) -> None:
+    """Stopped after four steps and resumed, or in one go."""
+    saving = {"save_strategy": "steps", "save_steps": 2}
+    found = []
+    for folder, stops in (("whole", [6]), ("parts", [4, 6])):
+        student = tiny_causal(9)
+        for place, steps in enumerate(stops):
+            args = arguments(tmp_path / folder, steps, **saving)
+            trainer = ensemble_then_distill(student, teachers(2), OPTIONS, args=args, resume=place > 0)
+            assert trainer.state.global_step == steps
+            found.append({name: weight.clone() for name, weight in student.state_dict().items()})
+            student = tiny_causal(9)
+    whole, early, resumed = found
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    assert not all(torch.equal(whole[name], early[name]) for name in whole)
 
 
 def test_rows_of_a_union() -> None:

@@ -85,6 +85,7 @@ def unwrapped(model: nn.Module) -> Any:
 
 
 def takes(inner: Any, name: str) -> bool:
+    """Return whether a model's forward pass has an argument of this name."""
     return name in inspect.signature(inner.forward).parameters
 
 
