@@ -6,6 +6,7 @@ backbones run without their heads, and value and gradient are computed together,
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -16,7 +17,16 @@ from torch.autograd.function import once_differentiable
 
 from treeavg.distill.sequences.losses.forms import LARGEST_ODDS, Extra, form_of, odds_level, require_finite_losses
 from treeavg.distill.sequences.losses.heads import Head, head_of, require_head
-from treeavg.distill.sequences.losses.rows import Form, blocks_of, compare, compute_type, score_term, take
+from treeavg.distill.sequences.losses.rows import (
+    Form,
+    blocks_of,
+    compare,
+    compute_type,
+    put,
+    rows_of_block,
+    score_term,
+    take,
+)
 from treeavg.distill.sequences.reductions import require_mask, weights
 from treeavg.errors import ArgumentError, quote
 
@@ -87,7 +97,8 @@ def fused_loss(
     Notes
     -----
     With a reduced loss the gradient is computed in the forward pass, at one product with each head and two more for the
-    student's gradient. With ``reduction="none"`` or `score_function` the backward pass computes the logits again.
+    student's gradient; one that is not wanted, such as that of a frozen head, is left out. With ``reduction="none"`` or
+    `score_function` the backward pass computes the logits again. Held beyond the gradients: two tensors [rows, V].
 
     Examples
     --------
@@ -180,10 +191,10 @@ class _Job:
 
 
 class _Slopes(NamedTuple):
-    """Gradients of the student's hidden states, weight, bias and log-odds."""
+    """Gradients of the student's hidden states, weight, bias and log-odds; None where one is not wanted."""
 
-    hidden: Tensor
-    weight: Tensor
+    hidden: Tensor | None
+    weight: Tensor | None
     bias: Tensor | None
     odds: Tensor | None
 
@@ -195,9 +206,10 @@ class _Fused(Function):
     def forward(
         ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, odds: Tensor | None, job: _Job
     ) -> tuple[Tensor, Tensor]:
-        wanted = job.early and any(ctx.needs_input_grad)
+        wanted = ctx.needs_input_grad[:4]
         student = Head(weight, bias, job.scale, job.softcap)
-        losses, ctx.slopes = _sweep(job, hidden, student, odds, job.factors if wanted else None, None)
+        factors = job.factors if job.early and any(wanted) else None
+        losses, ctx.slopes = _Sweep(job, hidden, student, odds, wanted, factors).run()
         if job.early:
             ctx.mark_non_differentiable(losses)
         ctx.save_for_backward(hidden, weight, bias, odds, losses)
@@ -212,54 +224,119 @@ class _Fused(Function):
             ctx.slopes = None  # they are overwritten: a second backward pass computes them again
             for slope in slopes:
                 if slope is not None:
-                    slope.mul_(of_total.to(slope.dtype))
+                    slope.mul_(of_total)
         else:
             hidden, weight, bias, odds, losses = ctx.saved_tensors
             upstream = of_total * job.factors + (0 if job.early else of_losses)
             extra = job.extra
             chosen = None if extra.ids is None else extra.coefficients(upstream, losses, job.mask)
             student = Head(weight, bias, job.scale, job.softcap)
-            slopes = _sweep(job, hidden, student, odds, upstream, chosen)[1]
+            slopes = _Sweep(job, hidden, student, odds, ctx.needs_input_grad[:4], upstream, chosen).run()[1]
         return *slopes, None
 
 
-def _sweep(
-    job: _Job, hidden: Tensor, student: Head, odds: Tensor | None, upstream: Tensor | None, chosen: Tensor | None
-) -> tuple[Tensor, _Slopes | None]:
-    """Return the losses (B, T), and where `upstream` is given the gradients of their sum with these weights."""
-    dtype = job.factors.dtype
-    losses = torch.zeros_like(job.factors)
-    level = None if odds is None else odds_level(odds, job.form).flatten()
-    teacher, student = _cast(job.head, job.hidden.dtype), _cast(student, hidden.dtype)
-    found = None
-    if upstream is not None:
-        found = _Slopes(
-            torch.zeros_like(hidden),
-            torch.zeros_like(student.weight, dtype=dtype),
-            None if student.bias is None else torch.zeros_like(student.bias, dtype=dtype),
-            None if odds is None else torch.zeros_like(losses),
+class _Sweep:
+    """One pass over the rows that count: losses (B, T), and with `upstream` the gradients of their weighted sum.
+
+    The products with the heads are made for a block of rows, into two tensors that all blocks share: to have memory
+    mapped anew takes as long as the arithmetic on it. Between the products a few rows at a time stay in the cache, and
+    the gradient of the logits takes the place of the student's product.
+    """
+
+    def __init__(
+        self,
+        job: _Job,
+        hidden: Tensor,
+        student: Head,
+        odds: Tensor | None,
+        wanted: Sequence[bool],
+        upstream: Tensor | None,
+        chosen: Tensor | None = None,
+    ) -> None:
+        self.job, self.hidden = job, hidden
+        self.student, self.teacher = _cast(student, hidden.dtype), _cast(job.head, job.hidden.dtype)
+        self.level = None if odds is None else odds_level(odds, job.form).flatten()
+        self.losses = torch.zeros_like(job.factors)
+        self.gain: Tensor | None = None
+        self.found: _Slopes | None = None
+        if upstream is not None:
+            dtype = job.factors.dtype
+            inputs = (hidden, self.student.weight, self.student.bias, odds)
+            self.found = _Slopes(
+                *(
+                    torch.zeros(one.shape, dtype=dtype, device=one.device) if one is not None and need else None
+                    for one, need in zip(inputs, wanted, strict=True)
+                )
+            )
+            if hidden.dtype == torch.float16 and upstream.numel():  # 1 / N times a probability may be 0 in this type
+                self.gain = upstream.abs().max().clamp(min=torch.finfo(dtype).tiny)
+                upstream, chosen = upstream / self.gain, None if chosen is None else chosen / self.gain
+        self.upstream = None if upstream is None else upstream.flatten()
+        self.chosen = None if chosen is None else chosen.flatten()
+
+    def run(self) -> tuple[Tensor, _Slopes | None]:
+        """Return the losses and the gradients."""
+        job = self.job
+        room: list[Tensor] = []
+        with torch.autocast(self.hidden.device.type, enabled=False):
+            for places in blocks_of(job.mask, 1, job.rows):
+                room = room or [_room(len(places), head.weight) for head in (self.student, self.teacher)]
+                inputs = take(self.hidden, places)
+                product = _product(self.student, inputs, room[0])
+                of_teacher = _product(self.teacher, take(job.hidden, places), room[1])
+                step = rows_of_block(places.device, product.shape[1])
+                for start in range(0, len(places), step):
+                    few = slice(start, start + step)
+                    self._compare(places[few], product[few], of_teacher[few])
+                self._through_weight(places, inputs, product)
+        if self.gain is not None:
+            for slope in self.found or ():
+                if slope is not None:
+                    slope.mul_(self.gain)
+        return self.losses, self.found
+
+    def _compare(self, places: Tensor, product: Tensor, of_teacher: Tensor) -> None:
+        """Write the losses of a few rows, and the gradient of the student's product in its place."""
+        student, found = self.student, self.found
+        logits = student.surrounded(product)
+        block = compare(
+            self.job.form,
+            self.teacher.surrounded(of_teacher),
+            logits,
+            odds=None if self.level is None else self.level[places],
+            upstream=None if self.upstream is None else self.upstream[places],
         )
-    with torch.autocast(hidden.device.type, enabled=False):
-        for places in blocks_of(job.mask, 1, job.rows):
-            inputs = take(hidden, places)
-            logits = student.logits(inputs)
-            p_logits = teacher.logits(take(job.hidden, places))
-            here = None if level is None else level[places]
-            weighed = None if upstream is None else upstream.flatten()[places]
-            block = compare(job.form, p_logits, logits, odds=here, upstream=weighed)
-            del p_logits
-            losses.view(-1)[places] = block.value.to(dtype)
-            if found is None:
-                continue
-            gradient = block.gradient
-            assert gradient is not None
-            if chosen is not None and job.extra.ids is not None:
-                gradient += score_term(logits, job.extra.ids.flatten()[places], chosen.flatten()[places])
-            _through_head(found, places, inputs, logits, gradient, student)
-            if found.odds is not None and level is not None and block.odds_gradient is not None:
-                inside = level[places].abs() < LARGEST_ODDS
-                found.odds.view(-1)[places] = torch.where(inside, block.odds_gradient, 0).to(dtype)
-    return losses, found
+        self.losses.view(-1)[places] = block.value.to(self.losses.dtype)
+        if found is None:
+            return
+        gradient = block.gradient
+        assert gradient is not None
+        if self.chosen is not None and self.job.extra.ids is not None:
+            gradient += score_term(logits, self.job.extra.ids.flatten()[places], self.chosen[places])
+        if student.softcap is not None:
+            gradient *= 1 - (logits / student.softcap).square()
+        if student.scale != 1:
+            gradient *= student.scale
+        if found.bias is not None:
+            found.bias.add_(gradient.sum(0))
+        product.copy_(gradient)
+        if found.odds is not None and self.level is not None and block.odds_gradient is not None:
+            inside = self.level[places].abs() < LARGEST_ODDS
+            found.odds.view(-1)[places] = torch.where(inside, block.odds_gradient, 0).to(found.odds.dtype)
+
+    def _through_weight(self, places: Tensor, inputs: Tensor, gradient: Tensor) -> None:
+        """Add the gradients of a block's hidden states and of the weight, from that of their product."""
+        if self.found is None:
+            return
+        of_hidden, of_weight = self.found.hidden, self.found.weight
+        if of_hidden is not None:
+            put(of_hidden, places, (gradient @ self.student.weight).to(of_hidden.dtype))
+        if of_weight is None:
+            return
+        if gradient.dtype == of_weight.dtype:
+            of_weight.addmm_(gradient.T, inputs)
+        else:
+            of_weight.add_(gradient.T @ inputs)
 
 
 def _cast(head: Head, dtype: torch.dtype) -> Head:
@@ -267,18 +344,15 @@ def _cast(head: Head, dtype: torch.dtype) -> Head:
     return head._replace(weight=head.weight.to(dtype), bias=bias)
 
 
-def _through_head(found: _Slopes, places: Tensor, inputs: Tensor, logits: Tensor, gradient: Tensor, head: Head) -> None:
-    """Add the gradients of a block's hidden states, weight and bias, from those of its logits."""
-    if head.softcap is not None:
-        gradient = gradient * (1 - (logits / head.softcap).square())
-    if head.scale != 1:
-        gradient = gradient * head.scale
-    if found.bias is not None:
-        found.bias.add_(gradient.sum(0))
-    low = gradient.to(head.weight.dtype)
-    length = found.hidden.shape[1]
-    found.hidden[places // length, places % length] = low @ head.weight
-    if low.dtype == found.weight.dtype:
-        found.weight.addmm_(low.T, inputs)
-    else:
-        found.weight.add_(low.T @ inputs)
+def _room(rows: int, weight: Tensor) -> Tensor:
+    """Return space for products (R, V), each row from a multiple of 64 elements on: products are faster there."""
+    size = len(weight)
+    return weight.new_empty(rows, -(-size // 64) * 64)[:, :size]
+
+
+def _product(head: Head, hidden: Tensor, room: Tensor) -> Tensor:
+    """Return hidden states (R, H) times the weight, the bias added, in the room's first rows."""
+    out, weight = room[: len(hidden)], head.weight.T
+    if head.bias is None:
+        return torch.mm(hidden, weight, out=out)
+    return torch.addmm(head.bias, hidden, weight, out=out)

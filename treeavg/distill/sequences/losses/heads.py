@@ -53,9 +53,28 @@ class Head(NamedTuple):
         >>> Head(torch.eye(2), scale=0.5).logits(torch.tensor([2.0, 4.0])).tolist()
         [1.0, 2.0]
         """
-        found = linear(hidden, self.weight, self.bias)
-        if self.scale != 1:
-            found = found * self.scale
+        return self.surrounded(linear(hidden, self.weight, self.bias))
+
+    def surrounded(self, product: Tensor) -> Tensor:
+        """Return the logits, from the product of hidden states with the weight, the bias added.
+
+        Parameters
+        ----------
+        product : Tensor, floating, shape (..., V)
+            Not changed; it is the result where there are neither scale nor bound.
+
+        Returns
+        -------
+        Tensor
+            Shape (..., V).
+
+        Examples
+        --------
+        >>> import torch
+        >>> Head(torch.eye(2), softcap=1.0).surrounded(torch.tensor([0.0, 9.0])).tolist()
+        [0.0, 1.0]
+        """
+        found = product if self.scale == 1 else product * self.scale
         return found if self.softcap is None else (found / self.softcap).tanh() * self.softcap
 
 

@@ -19,7 +19,18 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-__all__ = ["FORMS", "Block", "Form", "blocks_of", "compare", "compute_type", "put", "score_term", "take"]
+__all__ = [
+    "FORMS",
+    "Block",
+    "Form",
+    "blocks_of",
+    "compare",
+    "compute_type",
+    "put",
+    "rows_of_block",
+    "score_term",
+    "take",
+]
 
 #: Elements of a block: on a CPU a few tensors of it stay in its cache, elsewhere launches are what costs.
 CPU_ELEMENTS, DEVICE_ELEMENTS = 1 << 20, 1 << 25
@@ -80,8 +91,12 @@ def compute_type(*tensors: Tensor) -> torch.dtype:
 def blocks_of(mask: Tensor, width: int, rows: int | None = None) -> Iterator[Tensor]:
     """Yield the flat places of the mask's rows, as many at a time as fit a block of this width."""
     places = mask.flatten().nonzero()[:, 0]
-    size = rows or max(1, (CPU_ELEMENTS if mask.device.type == "cpu" else DEVICE_ELEMENTS) // max(width, 1))
-    yield from torch.split(places, size) if len(places) else ()
+    yield from torch.split(places, rows or rows_of_block(mask.device, width)) if len(places) else ()
+
+
+def rows_of_block(device: torch.device, width: int) -> int:
+    """Return how many rows of this width a block has."""
+    return max(1, (CPU_ELEMENTS if device.type == "cpu" else DEVICE_ELEMENTS) // max(width, 1))
 
 
 def take(scores: Tensor, places: Tensor) -> Tensor:
@@ -202,15 +217,16 @@ def _mixed(form: Form, log_p: Tensor, log_q: Tensor, odds: Tensor | None, scale:
         x.nan_to_num_(nan=0.0, posinf=FAR, neginf=-FAR)  # weights are zero where both are, and NaN where one is
     p, q = log_p.exp_(), log_q.exp_()
     soft = softplus(x, threshold=40)
+    cancels = odds is None and bool(of_p and of_q)  # what flows through the mixture, as the share is the half's weight
+    share = None if scale is None or cancels else x.sigmoid()
     over_q = _dot(q, soft)
     value = of_q * (softplus(-level, threshold=40) - over_q)
-    if of_p:
-        value = value + of_p * (_dot(p, x) - _dot(p, soft) + softplus(level, threshold=40))
+    if of_p:  # x - softplus(x) before the sum: x may be as large as a mask of -1e9, and its sum would swallow all else
+        value = value + of_p * (_dot(p, x.sub_(soft)) + softplus(level, threshold=40))
     if scale is None:
         return Block(value)
-    if odds is None and of_p and of_q:  # what flows through the mixture cancels: the share is the half's weight
+    if share is None:
         return Block(value, soft.neg_().add_(over_q[:, None]).mul_(q).mul_(of_q * scale))
-    share = x.sigmoid_()
     rest = torch.sigmoid(-level)
     slope = of_p * (_dot(p, share) - rest) + of_q * (_dot(q, share) - rest)
     gradient = (share - soft).sub_((_dot(q, share) - over_q)[:, None]).mul_(q).mul_(of_q)
