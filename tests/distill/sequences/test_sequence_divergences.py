@@ -514,6 +514,71 @@ def test_disjoint_supports() -> None:
         assert bool(student.grad.isfinite().all())
 
 
+@pytest.mark.parametrize("low", [-1e4, -1e9, torch.finfo(torch.float32).min, -math.inf])
+def test_tokens_masked_on_one_side(low: float) -> None:
+    """A column held down by a large negative number swallows nothing of a bounded loss, against float64.
+
+    Log-ratios of 1e9 once entered the sum of Jensen-Shannon and left it wrong by 0.2.
+    """
+    teacher, student, _ = random_pair(13, (2, 3, 8), 1.0)
+    student = student.detach().clone()
+    student[..., 3] = low
+    mask = torch.ones(2, 3, dtype=torch.bool)
+    p, q = teacher.softmax(-1), student.softmax(-1)
+    m = (0.3 * p + 0.7 * q).log()
+    halves = {"teacher": 0.3 * (p * (p.log() - m)), "student": 0.7 * torch.special.xlogy(q, q) - 0.7 * q * m}
+    for half, terms in (*halves.items(), ("both", sum(halves.values()))):
+        single = student.float().requires_grad_()
+        loss = sequence_loss("js", teacher.float(), single, mask, half=half, student_weight=0.7, reduction="none")
+        torch.testing.assert_close(loss.double(), terms.sum(-1), rtol=1e-5, atol=1e-6)
+        assert bool(torch.autograd.grad(loss.sum(), single)[0].isfinite().all())
+
+
+@pytest.mark.parametrize("shape", [(0, 3, 5), (2, 0, 5), (1, 1, 1), (1, 1, 5), (2, 3, 1)], ids=str)
+def test_smallest_shapes(shape: tuple[int, int, int]) -> None:
+    """No row, no token, one token, one word: a law of one word differs from no other."""
+    for kind, options in VARIANTS:
+        teacher, student, _ = random_pair(14, shape)
+        mask = torch.ones(shape[:2], dtype=torch.bool)
+        loss = sequence_loss(kind, teacher, student, mask, **options)
+        loss.backward()
+        assert student.grad.shape == shape
+        twin = naive(kind, teacher, student.detach(), **options)
+        close(loss, twin.sum() / max(mask.sum(), 1))
+        if shape[2] == 1:
+            assert abs(loss.item()) < 1e-15
+            assert float(student.grad.abs().sum()) < 1e-15
+
+
+def test_autocast_and_inputs() -> None:
+    """Autocast changes no loss of logits in single precision; inputs stay as they were."""
+    for kind, options in VARIANTS:
+        teacher, student, mask = random_pair(15)
+        teacher, student = teacher.float(), student.detach().float().requires_grad_()
+        copies = [tensor.detach().clone() for tensor in (teacher, student, mask)]
+        plain = sequence_loss(kind, teacher, student, mask, **options)
+        (slope,) = torch.autograd.grad(plain, student)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            loss = sequence_loss(kind, teacher, student, mask, **options)
+            (again,) = torch.autograd.grad(loss, student)
+        assert torch.equal(loss, plain)
+        assert torch.equal(again, slope)
+        assert all(torch.equal(one, other) for one, other in zip(copies, (teacher, student, mask), strict=True))
+
+
+def test_masked_tokens_of_sampled_reverse_kl() -> None:
+    """What a server says of padding, minus infinity or NaN, does not reach the student's gradient as 0 times that."""
+    student = torch.randn(1, 3, 4, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    logp = student.log_softmax(-1)[..., 1]
+    mask = torch.tensor([[True, False, False]])
+    loss = sampled_rkl(torch.tensor([[-1.0, -math.inf, math.nan]]), logp, mask)
+    (slope,) = torch.autograd.grad(loss, student)
+    assert loss.item() == pytest.approx(logp[0, 0].item() + 1)
+    assert bool(slope.isfinite().all())
+    assert slope[0, 0].any()
+    assert not slope[0, 1:].any()
+
+
 def test_half_types_and_views() -> None:
     """Low precision is computed in float32, its gradient comes back in its own type; strides do not matter."""
     teacher, student, mask = random_pair(8)
@@ -697,6 +762,8 @@ def test_messages_of_options() -> None:
     refuse(r"score_function: expected True .* baseline given", baseline=odds)
     refuse(r"score_function: expected False with half='teacher'", half="teacher", score_function=True, ids=odds.long())
     refuse(r"ids: expected int64 of shape", half="student", score_function=True, ids=odds)
+    far = torch.full((3, 4), 7)
+    refuse(r"ids: expected tokens from 0 to 6, got 0 to 7\. Mask other", half="student", score_function=True, ids=far)
     refuse(r"reduction: expected one of 'token'", reduction="mean")
 
 

@@ -165,6 +165,64 @@ def test_low_precision() -> None:
         torch.testing.assert_close(slope, twin, rtol=0.1, atol=5e-3)
 
 
+def test_float16_under_a_loss_scale() -> None:
+    """Each gradient of the logits is below what float16 holds, and the scale above: they meet in float32."""
+    generator = torch.Generator().manual_seed(0)
+    hidden, teacher = (torch.randn(2, 8, 4, generator=generator).half() for _ in range(2))
+    weight = torch.randn(3000, 4, generator=generator).half()
+    mask = torch.ones(2, 8, dtype=torch.bool)
+    found = []
+    for dtype in (torch.float16, torch.float64):
+        leaves = [tensor.to(dtype).requires_grad_() for tensor in (hidden, weight)]
+        constant = Head(weight.to(dtype))
+        loss = fused_loss("kl", leaves[0], Head(leaves[1]), teacher.to(dtype), constant, mask, n_items=1e6)
+        found.append(torch.autograd.grad(loss * 65536.0, leaves))
+    for low, exact in zip(*found, strict=True):
+        assert low.dtype == torch.float16
+        assert bool(low.isfinite().all())
+        assert float((low.double() - exact).norm() / exact.norm()) < 0.01
+
+
+def test_gradients_that_nobody_wants() -> None:
+    """A frozen head costs neither its gradient's product nor its memory; the other gradients are the same."""
+    case = Case(9)
+    both = torch.autograd.grad(case.fused("js"), [case.hidden, case.bias])
+    case.weight.requires_grad_(False)
+    for reduction in ("token", "sequence"):
+        loss = case.fused("js", reduction=reduction)
+        assert loss.grad_fn.slopes.weight is None
+    slopes = torch.autograd.grad(case.fused("js"), [case.hidden, case.bias])
+    assert all(torch.equal(one, other) for one, other in zip(slopes, both, strict=True))
+    with torch.no_grad():
+        assert case.fused("js").item() == pytest.approx(loss.item() * 4 / int(case.mask.sum()), abs=1e-12)
+
+
+@pytest.mark.parametrize("elements", [1, 25, 40])
+def test_few_rows_at_a_time(elements: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between its products the loss takes as many rows as a block has elements for: 1, 2 or 3 of a vocabulary of 11."""
+    monkeypatch.setattr("treeavg.distill.sequences.losses.rows.CPU_ELEMENTS", elements)
+    case = Case(10)
+    for kind, options in VARIANTS:
+        assert_same(case.fused(kind, rows=5, **case.options(options)), case.dense(kind, **case.options(options)), case)
+
+
+def test_strides_and_inputs() -> None:
+    """Hidden states and weights may have any strides; nothing that is given is changed."""
+    plain = Case(11)
+    want = torch.autograd.grad(plain.fused("js", rows=3), [plain.hidden, plain.weight])
+    case = Case(11)
+    case.hidden = plain.hidden.detach().transpose(0, 1).contiguous().transpose(0, 1).requires_grad_()
+    case.teacher = torch.cat([plain.teacher, plain.teacher], 1)[:, :5]
+    case.weight = plain.weight.detach().T.contiguous().T.requires_grad_()
+    case.student_head = case.student_head._replace(weight=case.weight)
+    given = (case.hidden, case.teacher, case.weight, case.bias, case.teacher_head.weight, case.mask)
+    copies = [tensor.detach().clone() for tensor in given]
+    slopes = torch.autograd.grad(case.fused("js", rows=3), [case.hidden, case.weight])
+    for slope, twin in zip(slopes, want, strict=True):
+        torch.testing.assert_close(slope, twin, rtol=1e-12, atol=1e-12)
+    assert all(torch.equal(tensor, copy) for tensor, copy in zip(given, copies, strict=True))
+
+
 def test_weight_of_another_type() -> None:
     """Hidden states of autocast in bfloat16, the head's weight in float32."""
     case = Case(8, dtype=torch.float32, softcap=None)

@@ -32,6 +32,14 @@ def test_by_hand() -> None:
     assert float(reduce(LOSSES, MASK, reduction="sequence_mean", n_items=6)) == pytest.approx((7 / 3 + 8) / 6)
 
 
+def test_many_tokens_in_half_types() -> None:
+    """The mean of 3,001 ones is 1: bfloat16 knows neither their number nor their sum."""
+    for dtype in (torch.bfloat16, torch.float16):
+        found = reduce(torch.ones(1, 3001, dtype=dtype), torch.ones(1, 3001, dtype=torch.bool))
+        assert found.dtype == torch.float32
+        assert found.item() == pytest.approx(1, abs=1e-5)
+
+
 @pytest.mark.parametrize("name", REDUCTIONS)
 def test_weights_are_the_gradient(name: str) -> None:
     losses = LOSSES.nan_to_num(3.0).requires_grad_()

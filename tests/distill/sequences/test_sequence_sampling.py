@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import math
 import warnings
 from typing import Any
 
 import pytest
 import torch
+import transformers
 from sequence_tables import tiny_causal, tiny_seq2seq
 from torch import Tensor
 
@@ -367,6 +369,28 @@ def test_ends(name: str) -> None:
     assert several.mask.any(0).all()  # no column of padding only
     assert isinstance(several.completions, Completions)
     assert torch.equal(completions(several.ids, [2, 3, end_of(name)]).mask, several.mask)
+
+
+def test_no_false_alarm_over_the_mask() -> None:
+    """Transformers drops a mask of ones and then asks for it, as end tokens look like padding; it asks us no more."""
+    heard: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: heard.append(record.getMessage())  # type: ignore[method-assign]
+    logger = logging.getLogger("transformers.modeling_utils")
+    model, once = model_of("causal", sharp=1.0), transformers.utils.logging.warning_once
+    filters = list(logger.filters)
+    logger.addHandler(handler)
+    try:
+        for sampler in (SHORT, Sampler("beam", beams=2, max_new_tokens=12)):
+            once.cache_clear()  # it says each thing once in a process
+            sample(model, inputs_of("causal", [[0, 3], [2, 0]]), sampler, eos_ids=[0], pad=0)
+            assert heard == []
+        assert logger.filters == filters
+        once.cache_clear()
+        model(torch.tensor([[0, 3]]))
+        assert "passing in an `attention_mask`" in heard[0]  # where nobody gave a mask it is still said
+    finally:
+        logger.removeHandler(handler)
 
 
 def test_beams_leave_no_columns_of_padding() -> None:

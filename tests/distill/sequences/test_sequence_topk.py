@@ -10,7 +10,6 @@ import torch
 from sequence_tables import Table, golden
 from torch import Tensor
 
-from treeavg.distill.sequences.losses import records
 from treeavg.distill.sequences.losses.divergences import sequence_loss
 from treeavg.distill.sequences.losses.topk import TAILS, TopK, position_weights, scored, top_k, top_k_loss
 from treeavg.errors import ArgumentError
@@ -84,7 +83,7 @@ def test_records_of_masked_positions() -> None:
 
 def test_many_positions(monkeypatch: pytest.MonkeyPatch) -> None:
     """More positions than are held at once, and half precision: the same as position by position."""
-    monkeypatch.setitem(records._HELD, "cpu", 500)
+    monkeypatch.setattr("treeavg.distill.sequences.losses.rows.CPU_ELEMENTS", 500)
     z = logits(2, rows=3, length=200, size=5).to(torch.bfloat16)
     record = top_k(z, 2)
     assert record.log_probs.dtype == torch.float32

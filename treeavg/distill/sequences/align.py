@@ -106,6 +106,18 @@ def require_ids(ids: Tensor, where: str) -> None:
         )
 
 
+def require_tokens(ids: Tensor, size: int) -> None:
+    """Raise an ArgumentError where ids on the CPU are not of a vocabulary; elsewhere it would wait for the device."""
+    if ids.device.type != "cpu" or not ids.numel():
+        return
+    low, high = int(ids.min()), int(ids.max())
+    if not 0 <= low <= high < size:
+        raise ArgumentError(
+            f"ids: expected tokens from 0 to {size - 1}, got {low} to {high}. Mask other positions, and use one "
+            "vocabulary for tokens and logits."
+        )
+
+
 def completions(ids: Tensor, eos_ids: Sequence[int], *, lengths: Tensor | None = None) -> Completions:
     """Return output tokens with their mask: up to the first end token, which is included.
 

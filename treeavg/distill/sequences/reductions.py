@@ -105,7 +105,8 @@ def reduce(
     Returns
     -------
     Tensor
-        A scalar, or shape (B, T) for ``reduction="none"``. Without any position 0, connected to the graph.
+        A scalar, in float32 at least; or shape (B, T) for ``reduction="none"``. Without any position 0, connected to
+        the graph.
 
     Raises
     ------
@@ -119,7 +120,8 @@ def reduce(
     [2.0, 3.0, 2.25]
     """
     require_mask(mask, losses.shape)
-    factors = weights(mask, reduction=reduction, n_items=n_items, world_size=world_size, dtype=losses.dtype)
+    dtype = torch.promote_types(losses.dtype, torch.float32)  # bfloat16 cannot count beyond 256
+    factors = weights(mask, reduction=reduction, n_items=n_items, world_size=world_size, dtype=dtype)
     kept = torch.where(mask, losses, torch.zeros_like(losses))
     result = kept if reduction == "none" else (kept * factors).sum()
     for tensor in connected:

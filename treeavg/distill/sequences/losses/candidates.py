@@ -9,10 +9,11 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from treeavg.distill.sequences.losses.forms import require_positive
 from treeavg.distill.sequences.metrics.text_metrics import sentence_bleu
 from treeavg.errors import ArgumentError, quote, unknown
 
-__all__ = ["PAIRS", "checked_scores", "closest_to_gold", "n_best_weights", "pairs", "require_positive"]
+__all__ = ["PAIRS", "checked_scores", "closest_to_gold", "n_best_weights", "pairs"]
 
 #: Which pairs are built from the teacher's scores of a row of candidates.
 PAIRS: dict[str, str] = {
@@ -192,9 +193,3 @@ def checked_scores(scores: Tensor, valid: Tensor | None, name: str) -> Tensor:
                 "through valid."
             )
     return there
-
-
-def require_positive(name: str, value: float) -> None:
-    """Raise an ArgumentError where `value` is not a positive, finite number."""
-    if not isinstance(value, (int, float)) or not 0 < value < math.inf:
-        raise ArgumentError(f"{name}: expected a positive number, got {quote(value)}. Use 1.")

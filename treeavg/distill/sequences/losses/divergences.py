@@ -153,6 +153,7 @@ def sequence_loss(
     )
     extra = Extra.checked(
         mask,
+        vocabulary=student_logits.shape[2],
         half=half,
         mixture=mixture,
         odds=prefix_log_odds,

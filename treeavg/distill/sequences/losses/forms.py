@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from treeavg.distill.sequences.align import require_ids
+from treeavg.distill.sequences.align import require_ids, require_tokens
 from treeavg.distill.sequences.losses.rows import Form
 from treeavg.errors import ArgumentError, quote, unknown
 
-__all__ = ["HALVES", "KINDS", "MIXTURES", "Extra", "form_of", "odds_level", "require_finite_losses"]
+__all__ = ["HALVES", "KINDS", "MIXTURES", "Extra", "form_of", "odds_level", "require_finite_losses", "require_positive"]
 
 #: A line of help for each loss, and whose sequences its exact sum is over.
 KINDS: dict[str, tuple[str, str]] = {
@@ -86,10 +86,8 @@ def form_of(
         raise _meaningless("mixture", kind, mixture, "token", "only js takes a prefix's odds")
     if normalize and kind != "gjsd":
         raise _meaningless("normalize", kind, normalize, False, "only gjsd is divided by its shares")
-    tau = _checked_temperature("temperature", temperature)
-    teacher_tau = (
-        tau if teacher_temperature is None else _checked_temperature("teacher_temperature", teacher_temperature)
-    )
+    tau = require_positive("temperature", temperature)
+    teacher_tau = tau if teacher_temperature is None else require_positive("teacher_temperature", teacher_temperature)
     factor = (tau if kind == "tvd" else tau * tau) if scale_by_temperature else 1.0
     if kind == "gjsd" and weight in (0, 1):
         return Form("kl" if weight else "rkl", factor=factor, temperature=tau, teacher_temperature=teacher_tau)
@@ -120,9 +118,10 @@ def _checked_weight(kind: str, weight: float) -> float:
     return float(weight)
 
 
-def _checked_temperature(where: str, value: float) -> float:
+def require_positive(where: str, value: float) -> float:
+    """Return a positive, finite number; raise an ArgumentError for anything else."""
     if not isinstance(value, (int, float)) or not 0 < value < math.inf:
-        raise ArgumentError(f"{where}: expected a positive number, got {quote(value)}. Use 1.0 for plain logits.")
+        raise ArgumentError(f"{where}: expected a positive number, got {quote(value)}. Use 1.")
     return float(value)
 
 
@@ -153,6 +152,7 @@ class Extra:
         cls,
         mask: Tensor,
         *,
+        vocabulary: int,
         half: str,
         mixture: str,
         odds: Tensor | None,
@@ -186,6 +186,7 @@ class Extra:
         if ids is not None:
             require_ids(ids, "ids")
             ids = torch.where(mask, ids, 0)
+            require_tokens(ids, vocabulary)
         return cls(odds, ids, None if baseline is None else baseline.detach())
 
     def coefficients(self, upstream: Tensor, losses: Tensor, mask: Tensor) -> Tensor:

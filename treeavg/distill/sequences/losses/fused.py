@@ -128,6 +128,7 @@ def fused_loss(
     )
     extra = Extra.checked(
         mask,
+        vocabulary=len(student.weight),
         half=half,
         mixture=mixture,
         odds=prefix_log_odds,

@@ -14,8 +14,8 @@ from treeavg.distill.sequences.losses.candidates import (
     closest_to_gold,
     n_best_weights,
     pairs,
-    require_positive,
 )
+from treeavg.distill.sequences.losses.forms import require_positive
 from treeavg.errors import ArgumentError, quote, unknown
 
 __all__ = [

@@ -9,13 +9,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from treeavg.distill.sequences.losses.forms import require_positive
+from treeavg.distill.sequences.losses.rows import blocks_of, compute_type, log_law, take
+from treeavg.distill.sequences.reductions import require_mask
 from treeavg.errors import ArgumentError, quote
 
-__all__ = ["TopK", "checked_mask", "compute_dtype", "laws", "require_records", "scored", "top_k"]
-
-#: Numbers in the laws that are held at once: what a processor's cache takes, and what keeps a GPU busy.
-_HELD = {"cpu": 1 << 19}
-_HELD_ELSEWHERE = 1 << 24
+__all__ = ["TopK", "checked_mask", "laws", "require_records", "scored", "top_k"]
 
 
 class TopK(NamedTuple):
@@ -120,13 +119,9 @@ def scored(logits: Tensor, ids: Tensor, *, temperature: float = 1.0, mask: Tenso
 
 def laws(logits: Tensor, mask: Tensor, temperature: float, name: str | None) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield the places of a few counted positions and their log-probabilities over the vocabulary."""
-    if not isinstance(temperature, (int, float)) or not 0 < temperature < math.inf:
-        raise ArgumentError(f"temperature: expected a positive number, got {quote(temperature)}. Use 1.")
-    flat = logits.detach().reshape(-1, logits.shape[-1])
-    held = max(1, _HELD.get(logits.device.type, _HELD_ELSEWHERE) // flat.shape[1])
-    for rows in torch.split(mask.reshape(-1).nonzero()[:, 0], held):
-        scores = flat[rows] if temperature == 1 else flat[rows].to(compute_dtype(logits.dtype)).div_(temperature)
-        law = torch.log_softmax(scores, -1, dtype=compute_dtype(logits.dtype))
+    require_positive("temperature", temperature)
+    for rows in blocks_of(mask, logits.shape[-1]):
+        law = log_law(take(logits.detach(), rows), temperature, compute_type(logits))
         if name is not None and law.device.type == "cpu" and bool(law[:, 0].isnan().any()):  # then all of the row is
             bad = int(rows[law[:, 0].isnan()][0])
             place = [bad // mask.shape[1], bad % mask.shape[1]]
@@ -137,14 +132,9 @@ def laws(logits: Tensor, mask: Tensor, temperature: float, name: str | None) -> 
         yield rows, law
 
 
-def compute_dtype(dtype: torch.dtype) -> torch.dtype:
-    """Return double for double, else single precision."""
-    return torch.float64 if dtype == torch.float64 else torch.float32
-
-
 def _uniform(logits: Tensor, ids: Tensor) -> Tensor:
-    dtype = compute_dtype(logits.dtype)
-    return torch.full(tuple(ids.shape), -math.log(ids.shape[-1]), dtype=dtype, device=logits.device)
+    size = ids.shape[-1]
+    return torch.full(tuple(ids.shape), -math.log(size), dtype=compute_type(logits), device=logits.device)
 
 
 def checked_mask(logits: Tensor, mask: Tensor | None, name: str) -> Tensor:
@@ -156,11 +146,7 @@ def checked_mask(logits: Tensor, mask: Tensor | None, name: str) -> Tensor:
         )
     if mask is None:
         return logits.new_ones(tuple(logits.shape[:2]), dtype=torch.bool)
-    if mask.dtype != torch.bool or mask.shape != logits.shape[:2]:
-        raise ArgumentError(
-            f"mask: expected bool of shape {tuple(logits.shape[:2])}, got {mask.dtype} of shape {tuple(mask.shape)}. "
-            "Mask completions, not prompts."
-        )
+    require_mask(mask, logits.shape[:2])
     return mask
 
 

@@ -26,6 +26,7 @@ __all__ = [
     "blocks_of",
     "compare",
     "compute_type",
+    "log_law",
     "put",
     "rows_of_block",
     "score_term",
@@ -148,8 +149,8 @@ def compare(
         In float64 where the logits are, else in float32.
     """
     dtype = compute_type(teacher, student)
-    log_p = _log_law(teacher, form.teacher_temperature, dtype)
-    log_q = _log_law(student, form.temperature, dtype)
+    log_p = log_law(teacher, form.teacher_temperature, dtype)
+    log_q = log_law(student, form.temperature, dtype)
     exact = log_p.device.type != "cpu" or bool(torch.minimum(log_p.amin(), log_q.amin()) == -torch.inf)
     scale = None if upstream is None else (upstream.to(dtype) * (form.factor / form.temperature))[:, None]
     block = FORMS[form.name](form, log_p, log_q, odds, scale, exact)
@@ -168,7 +169,8 @@ def score_term(student: Tensor, ids: Tensor, coefficients: Tensor) -> Tensor:
     return gradient.scatter_add_(1, ids[:, None], factors)
 
 
-def _log_law(logits: Tensor, temperature: float, dtype: torch.dtype) -> Tensor:
+def log_law(logits: Tensor, temperature: float, dtype: torch.dtype) -> Tensor:
+    """Return log-softmax(logits / temperature) in this type."""
     if temperature != 1:
         logits = logits.to(dtype) / temperature
     return torch.log_softmax(logits, -1, dtype=dtype)

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from treeavg.distill.sequences.align import require_ids
+from treeavg.distill.sequences.align import require_ids, require_tokens
 from treeavg.distill.sequences.losses.rows import blocks_of, compute_type, put, score_term, take
 from treeavg.distill.sequences.reductions import reduce, require_mask
 from treeavg.errors import ArgumentError
@@ -53,15 +53,7 @@ def token_logp(logits: Tensor, ids: Tensor, *, mask: Tensor | None = None) -> Te
     counted = torch.ones_like(ids, dtype=torch.bool) if mask is None else mask
     require_mask(counted, ids.shape)
     tokens = torch.where(counted, ids, 0)
-    if (
-        tokens.device.type == "cpu"
-        and tokens.numel()
-        and not 0 <= int(tokens.min()) <= int(tokens.max()) < logits.shape[2]
-    ):
-        raise ArgumentError(
-            f"ids: expected tokens from 0 to {logits.shape[2] - 1}, got {int(tokens.min())} to {int(tokens.max())}. "
-            "Mask other positions, and use one vocabulary for tokens and logits."
-        )
+    require_tokens(tokens, logits.shape[2])
     result: Tensor = _TokenLogp.apply(logits, tokens, counted)  # type: ignore[no-untyped-call]
     return result
 
@@ -227,6 +219,7 @@ def sampled_rkl(
             f"teacher_logp: expected the student's shape {tuple(student_logp.shape)}, got {tuple(teacher_logp.shape)}. "
             "Score the same tokens with both."
         )
-    rewards = (student_logp - teacher_logp).detach()
+    require_mask(mask, student_logp.shape)
+    rewards = torch.where(mask, student_logp - teacher_logp, 0).detach()  # what is masked may be infinite: not times 0
     losses = rewards + rewards * (student_logp - student_logp.detach())
     return reduce(losses, mask, reduction=reduction, n_items=n_items, world_size=world_size)

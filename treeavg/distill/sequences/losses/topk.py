@@ -14,12 +14,12 @@ from treeavg.distill.sequences.losses.divergences import KINDS, form_of, require
 from treeavg.distill.sequences.losses.records import (
     TopK,
     checked_mask,
-    compute_dtype,
     laws,
     require_records,
     scored,
     top_k,
 )
+from treeavg.distill.sequences.losses.rows import compute_type
 from treeavg.distill.sequences.reductions import reduce
 from treeavg.errors import ArgumentError, quote, unknown
 
@@ -116,7 +116,7 @@ def top_k_loss(
         kind, half=half, student_weight=student_weight, mixture=mixture, normalize=normalize,
         temperature=temperature, scale_by_temperature=scale_by_temperature,
     )  # fmt: skip
-    head = teacher.log_probs.detach().to(compute_dtype(student_logits.dtype))
+    head = teacher.log_probs.detach().to(compute_type(student_logits))
     k = head.shape[-1]
     head = torch.where(mask[..., None], head, torch.full_like(head, -math.log(k)))
     # Rounding (caches in half precision) may push the mass above 1: take it back, so that the law stays a law.
@@ -186,7 +186,7 @@ class _Buckets(Function):
     @staticmethod
     def forward(ctx: Any, logits: Tensor, ids: Tensor, mask: Tensor, temperature: float) -> Tensor:
         k = ids.shape[-1]
-        out = logits.new_full((*ids.shape[:-1], k + 1), -math.log(k + 1), dtype=compute_dtype(logits.dtype))
+        out = logits.new_full((*ids.shape[:-1], k + 1), -math.log(k + 1), dtype=compute_type(logits))
         flat, chosen = out.view(-1, k + 1), ids.reshape(-1, k)
         for rows, law in laws(logits, mask, temperature, "student_logits"):
             flat[rows, :k] = law.gather(-1, chosen[rows])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -76,7 +77,7 @@ def generate(model: Any, batch: Prompts, sampler: Sampler, samples: int, special
         if sampler.top_p < 1:
             processors.append(TopPLogitsWarper(float(sampler.top_p)))
         processors.append(record.keep)
-    with _own_configuration(model):
+    with _own_configuration(model), _without_false_alarm():
         sequences = model.generate(
             input_ids=batch.ids,
             attention_mask=batch.attention.long(),
@@ -140,6 +141,25 @@ def _own_configuration(model: Any) -> Iterator[None]:
         yield
     finally:
         model.generation_config = held
+
+
+@contextmanager
+def _without_false_alarm() -> Iterator[None]:
+    """Keep a warning away that the mask was not passed: it was.
+
+    `generate` drops a mask of ones, as nothing is padded. Models that look for padding in their inputs, such as GPT-2,
+    then take the end tokens of finished rows for it, where both are one id, and ask for the mask.
+    """
+    logger = logging.getLogger("transformers.modeling_utils")
+
+    def keep(record: logging.LogRecord) -> bool:
+        return "passing in an `attention_mask`" not in record.getMessage()
+
+    logger.addFilter(keep)
+    try:
+        yield
+    finally:
+        logger.removeFilter(keep)
 
 
 @contextmanager

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
+from treeavg.distill.sequences.losses.forms import require_positive
 from treeavg.distill.sequences.reductions import reduce
 from treeavg.distill.sequences.vocabularies.byte_alignment import Group
 from treeavg.errors import ArgumentError, quote, unknown
@@ -134,13 +134,13 @@ def uld_loss(
     _require_options(kind, matched, student_weight)
     own = temperature if teacher_temperature is None else teacher_temperature
     for name, value in (("temperature", temperature), ("teacher_temperature", own)):
-        if not isinstance(value, (int, float)) or not 0 < value < math.inf:
-            raise ArgumentError(f"{name}: expected a positive number, got {quote(value)}. Use 1.")
+        require_positive(name, value)
     _require_inputs("teacher", teacher_logits, teacher_ids, len(groups), [[g.teacher for g in row] for row in groups])
     _require_inputs("student", student_logits, student_ids, len(groups), [[g.student for g in row] for row in groups])
     weight = 0.5 if student_weight is None else student_weight
     if matched is not None:
         _require_matched(matched, teacher_logits.shape[-1], student_logits.shape[-1])
+        matched = matched.to(student_logits.device)
     rows = []
     for place, row in enumerate(groups):
         with torch.no_grad():
@@ -148,7 +148,7 @@ def uld_loss(
         q = merged(student_logits[place], student_ids[place], [group.student for group in row], temperature=temperature)
         _require_numbers(place, p, q)
         p = p.to(q.dtype)
-        rows.append(_sorted_l1(p, q) if matched is None else _hybrid(p, q, matched.to(q.device), weight))
+        rows.append(_sorted_l1(p, q) if matched is None else _hybrid(p, q, matched, weight))
     widest = max((len(row) for row in rows), default=0)
     losses = student_logits.new_zeros(len(rows), widest, dtype=rows[0].dtype if rows else None)
     mask = torch.zeros(len(rows), widest, dtype=torch.bool, device=student_logits.device)
@@ -224,8 +224,8 @@ def _require_matched(matched: Tensor, teacher: int, student: int) -> None:
             "matched_tokens(...)."
         )
     for side, size in enumerate((teacher, student)):
-        column = matched[:, side].tolist()
-        if len(set(column)) < len(column) or any(not 0 <= token < size for token in column):
+        column = matched[:, side].sort().values
+        if len(column) and (bool((column.diff() == 0).any()) or not 0 <= int(column[0]) <= int(column[-1]) < size):
             raise ArgumentError(
                 f"matched[:, {side}]: expected different tokens from 0 to {size - 1}, got others. Use "
                 "matched_tokens(...), with the tokenizers of these models."
