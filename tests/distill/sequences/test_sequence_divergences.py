@@ -9,6 +9,7 @@ import torch
 from sequence_tables import Table, entropy, golden
 from torch import Tensor
 
+from treeavg.distill.sequences.align import completions
 from treeavg.distill.sequences.losses.divergences import (
     KINDS,
     prefix_log_odds,
@@ -17,7 +18,9 @@ from treeavg.distill.sequences.losses.divergences import (
     sequence_nll,
     token_logp,
 )
-from treeavg.distill.sequences.losses.rows import FORMS, Form
+from treeavg.distill.sequences.losses.rows import FORMS, Form, compare, put, score_term, take
+from treeavg.distill.sequences.reductions import reduce
+from treeavg.distill.sequences.vocabularies.uld import merged
 from treeavg.distill.span_crf import SpanCRF
 from treeavg.distill.tree_losses import TreeTargets, tree_loss
 from treeavg.errors import ArgumentError
@@ -577,6 +580,26 @@ def test_masked_tokens_of_sampled_reverse_kl() -> None:
     assert bool(slope.isfinite().all())
     assert slope[0, 0].any()
     assert not slope[0, 1:].any()
+
+
+def test_nothing_is_read_back_from_a_device() -> None:
+    """On the device without data whatever waits for a value fails: blocks of losses and reductions do not."""
+    teacher, student = torch.empty(3, 6, device="meta"), torch.empty(3, 6, device="meta")
+    row, mask = torch.empty(3, device="meta"), torch.empty(3, 4, dtype=torch.bool, device="meta")
+    for name in FORMS:
+        for odds in (None, row):
+            block = compare(Form(name), teacher, student, odds=odds, upstream=row)
+            assert block.value.shape == (3,)
+            assert block.gradient.shape == (3, 6)
+    ids = torch.empty(3, dtype=torch.int64, device="meta")
+    assert score_term(student, ids, row).shape == (3, 6)
+    assert put(torch.empty(1, 3, 6, device="meta"), ids, student) is None
+    assert take(torch.empty(1, 3, 6, device="meta"), ids).shape == (3, 6)
+    for reduction in ("token", "sequence", "sequence_mean"):
+        assert reduce(torch.empty(3, 4, device="meta"), mask, reduction=reduction).shape == ()
+    assert sampled_rkl(torch.empty(3, 4, device="meta"), torch.empty(3, 4, device="meta"), mask).shape == ()
+    assert completions(torch.empty(3, 4, dtype=torch.int64, device="meta"), [0, 1]).mask.shape == (3, 4)
+    assert merged(student, ids, [[0, 1], [2]]).shape == (2, 6)
 
 
 def test_half_types_and_views() -> None:

@@ -50,14 +50,11 @@ def merged(logits: Tensor, ids: Tensor, groups: Sequence[Sequence[int]], *, temp
     places = [place for group in groups for place in group]
     rows = torch.tensor(places, dtype=torch.int64, device=logits.device)
     last = torch.tensor([len(group) for group in groups], dtype=torch.int64, device=logits.device).cumsum(0) - 1
-    owner = torch.repeat_interleave(
-        torch.arange(len(groups), device=logits.device), last.diff(prepend=last[:1] * 0 - 1)
-    )
+    numbers = [number for number, group in enumerate(groups) for _ in group]
+    owner = torch.tensor(numbers, dtype=torch.int64, device=logits.device)
     law = (logits[rows].to(torch.promote_types(logits.dtype, torch.float32)) / temperature).log_softmax(-1)
     realised = law.gather(1, ids[rows, None])[:, 0]
-    inner = torch.ones_like(realised, dtype=torch.bool)
-    inner[last] = False
-    before = realised.new_zeros(len(groups)).index_add(0, owner[inner], realised[inner])
+    before = realised.new_zeros(len(groups)).index_add(0, owner, realised.index_fill(0, last, 0))
     return (law[last] + before[:, None]).exp()
 
 
