@@ -5,7 +5,9 @@
     python -m benchmarks.sequence_losses --threads 1 --runs 2 --size 4 512 50257 768
 
 Each way runs in a process of its own. From logits both start from two tensors [B, T, V]; from hidden states, from two
-[B, T, H] and two heads [V, H]. Times are the least of the runs: measure on a quiet machine, and compare ratios.
+[B, T, H] and two heads [V, H]. *Products alone* is the floor of the latter: one product with each head and two for the
+student's gradient, nothing else. Times are the least of the runs: measure on a quiet machine, and compare ratios;
+processor seconds, of all threads, hardly see other work.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ from torch import Tensor
 
 from treeavg.report.tables import table
 
-WAYS = ("treeavg, logits", "TRL, logits", "treeavg, hidden states", "TRL, hidden states")
+PAIRS = (("treeavg, logits", "TRL, logits"), ("treeavg, hidden states", "TRL, hidden states"))
+FLOOR = "products alone, hidden states"
+WAYS = (*PAIRS[0], *PAIRS[1], FLOOR)
 #: GKD's weight of the teacher.
 BETA = 0.3
 
@@ -43,9 +47,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         found = {way: _child(way, Path(folder) / f"{number}.npy") for number, way in enumerate(WAYS)}
         _show(found, device, options.threads, f"B={batch}, T={length}, V={words:,}, H={width}")
-        for own, other in zip(WAYS[::2], WAYS[1::2], strict=True):
+        for own, other in PAIRS:
             if found[own] and found[other]:
                 _compare(own, other, found, Path(folder))
+        _above_floor(PAIRS[1][0], found)
 
 
 def _options() -> argparse.Namespace:
@@ -71,11 +76,11 @@ def _child(way: str, gradient: Path) -> dict[str, float] | None:
 
 
 def _show(found: dict[str, dict[str, float] | None], device: str, threads: int, size: str) -> None:
-    rows = [["", "seconds", "forward", "peak beyond inputs, GB", "inputs, GB", "value"]]
+    rows = [["", "seconds", "forward", "processor seconds", "peak beyond inputs, GB", "inputs, GB", "value"]]
     for way, numbers in found.items():
         if numbers:
-            shown = [f"{numbers[key]:.2f}" for key in ("seconds", "forward", "peak", "inputs")]
-            rows.append([way, *shown, f"{numbers['value']:.7f}"])
+            shown = [f"{numbers[key]:.2f}" for key in ("seconds", "forward", "processor", "peak", "inputs")]
+            rows.append([way, *shown, "" if way == FLOOR else f"{numbers['value']:.7f}"])
     card = torch.cuda.get_device_name() if device == "cuda" else f"CPU, {threads} threads"
     print(f"generalised Jensen-Shannon, value and gradient, float32; {size}; {card}; torch {torch.__version__}\n")
     print(table(rows))
@@ -94,13 +99,25 @@ def _compare(own: str, other: str, found: dict[str, dict[str, float] | None], fo
     )
 
 
+def _above_floor(way: str, found: dict[str, dict[str, float] | None]) -> None:
+    one, floor = found[way], found[FLOOR]
+    if one and floor:
+        print(
+            f"\n{way}: {one['seconds'] / floor['seconds']:.2f} times the seconds of its products alone, "
+            f"{one['processor'] / floor['processor']:.2f} times the processor's"
+        )
+
+
 def _measure(options: argparse.Namespace) -> None:
     """Run one way and print its numbers as JSON."""
     torch.set_num_threads(options.threads)
     batch, length, words, width = options.size
     device = "cuda" if torch.cuda.is_available() else "cpu"
     mine, hidden = options.way.startswith("treeavg"), "hidden" in options.way
-    loss = _from_hidden(mine, options.peers) if hidden else _from_logits(mine, options.peers)
+    if options.way == FLOOR:
+        loss = _products
+    else:
+        loss = _from_hidden(mine, options.peers) if hidden else _from_logits(mine, options.peers)
     torch.manual_seed(0)
     shapes = [(batch, length, width), (words, width)] if hidden else [(batch, length, words)]
     tensors = [torch.randn(shape, device=device) for _ in range(2) for shape in shapes]
@@ -109,12 +126,12 @@ def _measure(options: argparse.Namespace) -> None:
     mask = torch.ones(batch, length, dtype=torch.bool, device=device)
     leaves = [tensor.requires_grad_() for tensor in tensors[: len(shapes)]]
     loss([tensor[:1, :4] if tensor.dim() == 3 else tensor for tensor in tensors], mask[:1, :4]).backward()  # load all
-    times, inputs, peak, value = [], 0.0, 0.0, 0.0
+    times, processor, inputs, peak, value = [], [], 0.0, 0.0, 0.0
     for _ in range(options.runs):
         for leaf in leaves:
             leaf.grad = None
         inputs = _memory(device, reset=True)
-        begin = time.perf_counter()
+        begin, busy = time.perf_counter(), time.process_time()
         result = loss(tensors, mask)
         value = result.item()
         middle = time.perf_counter()
@@ -123,13 +140,15 @@ def _measure(options: argparse.Namespace) -> None:
         if device == "cuda":
             torch.cuda.synchronize()
         times.append((time.perf_counter() - begin, middle - begin))
+        processor.append(time.process_time() - busy)
         peak = max(peak, _memory(device) - inputs)
     seconds, forward = min(times)
     gradient = leaves[0].grad
     assert gradient is not None
     np.save(options.gradient, gradient.cpu().numpy())
     held = sum(tensor.nbytes for tensor in tensors) / 1e9
-    print(json.dumps({"seconds": seconds, "forward": forward, "peak": peak, "inputs": held, "value": value}))
+    numbers = {"seconds": seconds, "forward": forward, "processor": min(processor), "peak": peak}
+    print(json.dumps({**numbers, "inputs": held, "value": value}))
 
 
 def _from_logits(mine: bool, peers: str) -> Callable[[list[Tensor], Tensor], Tensor]:
@@ -157,6 +176,22 @@ def _from_hidden(mine: bool, peers: str) -> Callable[[list[Tensor], Tensor], Ten
         return fused_loss("gjsd", tensors[0], heads[0], tensors[2], heads[1], mask, student_weight=1 - BETA)
 
     return fused
+
+
+def _products(tensors: list[Tensor], mask: Tensor, rows: int = 256) -> Tensor:
+    """Multiply as often as any loss from hidden states must, at the layout that is fastest; the gradients are zero."""
+    hidden, weight, of_teacher, teacher = (tensor.detach() for tensor in tensors)
+    size, width = weight.shape
+    room = [weight.new_zeros(rows, -(-size // 64) * 64)[:, :size] for _ in range(2)]
+    gradient = torch.zeros_like(weight)
+    for one, other in zip(
+        hidden.reshape(-1, width).split(rows), of_teacher.reshape(-1, width).split(rows), strict=True
+    ):
+        logits = torch.mm(one, weight.T, out=room[0][: len(one)])
+        torch.mm(other, teacher.T, out=room[1][: len(one)])
+        torch.mm(logits, weight)
+        gradient.addmm_(logits.T, one)
+    return tensors[0].flatten()[:0].sum()
 
 
 def _trl(peers: str) -> Callable[[list[Tensor], Tensor], Tensor]:
