@@ -394,8 +394,12 @@ def test_messages() -> None:
 
         def get_output_embeddings(self) -> nn.Module:
             layer = nn.Module()
-            layer.weight = torch.zeros(2, 2, dtype=torch.uint8)
+            layer.weight = torch.zeros(2, 2).to(dtype)
             return layer
 
-    with pytest.raises(ArgumentError, match=r"model: expected a head with a floating weight, got Module\. Use output="):
-        head_of(Quantised())
+    for dtype in (torch.uint8, torch.float8_e4m3fn):
+        with pytest.raises(
+            ArgumentError,
+            match=rf"model: expected a head with a floating weight .* got Module of {dtype}\. Use output=",
+        ):
+            head_of(Quantised())

@@ -94,7 +94,7 @@ def head_of(model: nn.Module) -> Head:
     Raises
     ------
     ArgumentError
-        No head with a floating weight, such as a quantised one.
+        No head with a floating weight of 16 bits or more, such as a quantised one.
 
     Notes
     -----
@@ -117,10 +117,10 @@ def head_of(model: nn.Module) -> Head:
         layer = layer.modules_to_save[layer.active_adapter]
     base = getattr(layer, "base_layer", layer)
     weight, bias = getattr(base, "weight", None), getattr(base, "bias", None)
-    if weight is None or not weight.is_floating_point():
+    if weight is None or not weight.is_floating_point() or weight.element_size() < 2:  # float8 has scales elsewhere
         raise ArgumentError(
-            f"model: expected a head with a floating weight, got {type(base).__name__}. Use output='logits' and "
-            "sequence_loss."
+            f"model: expected a head with a floating weight of 16 bits or more, got {type(base).__name__}"
+            f"{'' if weight is None else f' of {weight.dtype}'}. Use output='logits' and sequence_loss."
         )
     if base is not layer and not layer.merged and not layer.disable_adapters:
         for adapter in layer.active_adapters:
