@@ -201,7 +201,8 @@ class _Stepwise(Function):
     ) -> Tensor:
         losses = student.new_zeros(mask.shape, dtype=compute_type(teacher, student))
         level = None if odds is None else odds_level(odds, form)
-        for places in blocks_of(mask, student.shape[2]):
+        ctx.blocks = list(blocks_of(mask, student.shape[2]))  # to find them a device is waited for: once is enough
+        for places in ctx.blocks:
             here = None if level is None else level.flatten()[places]
             block = compare(form, take(teacher, places), take(student, places), odds=here)
             losses.view(-1)[places] = block.value
@@ -218,7 +219,7 @@ class _Stepwise(Function):
         slopes = None if odds is None else torch.zeros_like(losses)
         chosen = None if extra.ids is None else extra.coefficients(upstream, losses, mask)
         gradient = torch.zeros(student.shape, dtype=student.dtype, device=student.device)
-        for places in blocks_of(mask, student.shape[2]):
+        for places in ctx.blocks:
             here = None if level is None else level.flatten()[places]
             rows = take(student, places)
             block = compare(form, take(teacher, places), rows, odds=here, upstream=upstream.flatten()[places])

@@ -62,19 +62,20 @@ class _TokenLogp(Function):
     @staticmethod
     def forward(ctx: Any, logits: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
         found = logits.new_zeros(mask.shape, dtype=compute_type(logits))
-        for places in blocks_of(mask, logits.shape[2]):
+        ctx.blocks = list(blocks_of(mask, logits.shape[2]))
+        for places in ctx.blocks:
             rows = take(logits, places).to(found.dtype)
             chosen = rows.gather(1, ids.flatten()[places][:, None])[:, 0]
             found.view(-1)[places] = chosen - rows.logsumexp(-1)
-        ctx.save_for_backward(logits, ids, mask)
+        ctx.save_for_backward(logits, ids)
         return found
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
-        logits, ids, mask = ctx.saved_tensors
+        logits, ids = ctx.saved_tensors
         gradient = torch.zeros(logits.shape, dtype=logits.dtype, device=logits.device)
-        for places in blocks_of(mask, logits.shape[2]):
+        for places in ctx.blocks:
             put(gradient, places, score_term(take(logits, places), ids.flatten()[places], upstream.flatten()[places]))
         return gradient, None, None
 
