@@ -569,6 +569,23 @@ def test_autocast_and_inputs() -> None:
         assert all(torch.equal(one, other) for one, other in zip(copies, (teacher, student, mask), strict=True))
 
 
+def test_odds_after_a_token_that_the_teacher_cannot_write() -> None:
+    """Before it they are what they were, after it the prefix is the student's alone; loss and gradient are finite."""
+    teacher, student, _ = random_pair(16, (1, 4, 5))
+    ids = torch.tensor([[1, 2, 3, 4]])
+    plain = prefix_log_odds(teacher, student, ids)
+    teacher[0, 1, 2] = -math.inf
+    odds = prefix_log_odds(teacher, student, ids)
+    close(odds[:, :2], plain[:, :2])
+    assert odds[0, 2:].tolist() == [math.inf, math.inf]
+    assert prefix_log_odds(teacher[:, :0], student[:, :0], ids[:, :0]).shape == (1, 0)
+    mask = torch.ones(1, 4, dtype=torch.bool)
+    options = {"half": "student", "mixture": "prefix", "prefix_log_odds": odds, "reduction": "none"}
+    loss = sequence_loss("js", teacher, student, mask, **options)
+    assert bool(torch.autograd.grad(loss.sum(), student)[0].isfinite().all())
+    assert float(loss.detach()[0, 2:].abs().max()) < 1e-9  # the mixture is the student itself
+
+
 def test_masked_tokens_of_sampled_reverse_kl() -> None:
     """What a server says of padding, minus infinity or NaN, does not reach the student's gradient as 0 times that."""
     student = torch.randn(1, 3, 4, generator=torch.Generator().manual_seed(0)).requires_grad_()

@@ -118,7 +118,8 @@ def prefix_log_odds(
     [0.0, -0.47]
     """
     gaps = token_logp(student_logits, ids, mask=mask) - token_logp(teacher_logits.detach(), ids, mask=mask)
-    return gaps.cumsum(1) - gaps
+    first = gaps.new_zeros(len(gaps), 1)
+    return torch.cat([first, gaps], 1).cumsum(1)[:, :-1]  # not the sum less the last: that may be infinite
 
 
 def sequence_nll(
