@@ -35,7 +35,7 @@ def shared_data() -> Path:
 
 @pytest.fixture(autouse=True, scope="module")
 def _imports_are_kept(request: pytest.FixtureRequest) -> None:
-    """Leave what is imported out of garbage collection: each start of a training collects, which took most of its time."""
+    """Leave imports out of garbage collection: each start of a training collects, which took most of its time."""
     if "sequences" in request.path.parts:
         gc.freeze()
 

@@ -1,7 +1,7 @@
 """Clauses of the specification's exact tests that no file of one subject has, most of them over twenty seeds.
 
-Section numbers (H.1.3) are the specification's. The seven traps of released code come last: what the released code did is
-written out beside what the library does, and must differ.
+Section numbers (H.1.3) are the specification's. The seven traps of released code come last: what the released code
+did is written out beside what the library does, and must differ.
 """
 
 from __future__ import annotations
@@ -85,7 +85,8 @@ def test_sampled_prefixes(seed: int) -> None:
         ("kl", "p", {}), ("rkl", "q", {}), ("engine", "q", {}), ("gjsd", "p", {}),
         *(("js", table, {"half": half, "mixture": "prefix", "prefix_log_odds": odds})
           for half, table in (("teacher", "p"), ("student", "q"))),
-        *((kind, table, {"half": half}) for kind in ("js", "tvd") for half, table in (("teacher", "p"), ("student", "q"))),
+        *((kind, table, {"half": half})
+          for kind in ("js", "tvd") for half, table in (("teacher", "p"), ("student", "q"))),
     ):  # fmt: skip
         sums = sequence_loss(kind, teacher, student, mask, reduction="none", **options).sum(1)
         exact = (laws[table] * sums).sum()
@@ -299,7 +300,8 @@ def test_finite_differences_of_hidden_states(norm: str, weighted: bool) -> None:
     weight = draw(0, 3, 4)
     for match in ("outputs", "inputs"):
         assert torch.autograd.gradcheck(
-            lambda states, match=match: _mapped(norm, weighted, match, weight, states), draw(1, 2, 3, 4).requires_grad_()
+            lambda states, match=match: _mapped(norm, weighted, match, weight, states),
+            draw(1, 2, 3, 4).requires_grad_(),
         )
 
 
@@ -373,7 +375,8 @@ def test_temperature_limits(seed: int) -> None:
     close(slope, 3 * ((student / 3).softmax(-1) - (teacher / 3).softmax(-1)))
     for kind in KINDS:
         plain, scaled = (
-            sequence_loss(kind, teacher, student, mask, scale_by_temperature=on, reduction="none") for on in (False, True)
+            sequence_loss(kind, teacher, student, mask, scale_by_temperature=on, reduction="none")
+            for on in (False, True)
         )
         assert torch.equal(plain, scaled)
 
@@ -402,7 +405,7 @@ def test_generalised_ends(seed: int) -> None:
 @seeds
 def test_attention_over_layers(seed: int) -> None:
     """One layer is plain MSE; scores times 10^4 leave the best layer; weights of a position sum to 1."""
-    states = [layer for layer in draw(seed, 5, 2, 3, 4)]
+    states = list(draw(seed, 5, 2, 3, 4))
     student = draw(seed + 100, 2, 3, 4)
     one, plain = (
         hidden_loss(states, [student] * 3, [LayerPair(2, layer)], MASK) for layer in ((3,), 3)

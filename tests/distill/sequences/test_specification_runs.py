@@ -51,7 +51,7 @@ def rows_of(kind: str, *completions: list[int]) -> list[dict[str, list[int]]]:
 
 
 def trained(kind: str, config: lib.DistillationConfig, rows: list | None = None, **options: object) -> dict:
-    """One step; returns the log's entry. The student has one layer, the teacher two, and one of each is shared by all."""
+    """One step; returns the log's entry. The student has one layer, the teacher two."""
     make = MAKERS[kind][0]
     given = {"model": make(1, layers=1), "teachers": make(2) if config.needs_teacher else (), **options}
     args = TrainingArguments(
@@ -97,7 +97,9 @@ def test_presets_train(kind: str, name: str) -> None:
 def test_pre_distillation_of_one_layer() -> None:
     """The last layer is not matched by default, and there is no other: it says so, and runs where that is asked for."""
     config, teacher = PRESETS["pre-distill"], tiny_causal(2, layers=3)
-    refused("student_layers: expected 2 at least, since the last is not matched, got 1", lambda: trained("causal", config))
+    refused(
+        "student_layers: expected 2 at least, since the last is not matched, got 1", lambda: trained("causal", config)
+    )
     config = dataclasses.replace(config, include_last=True)
     assert trained("causal", config, model=lib.student_from(teacher, 1), teachers=teacher)["loss"] > 0
 
@@ -214,7 +216,9 @@ def adversarial() -> None:
 def which_layers() -> None:
     for strategy in STRATEGIES:
         student = tiny_causal(1, layers=2)
-        trained("causal", C(kind="kl", hidden_weight=1.0, layers=strategy), model=student, teachers=tiny_causal(2, layers=3))
+        trained(
+            "causal", C(kind="kl", hidden_weight=1.0, layers=strategy), model=student, teachers=tiny_causal(2, layers=3)
+        )
     assert lib.layer_angles(states(4, 4, 0), states(0, 4, 1)[0], laws()[3]).isfinite().any()
 
 
@@ -528,7 +532,9 @@ def test_rows_that_hold_no_tokens() -> None:
         for given in ("a text", "12", ["a", "b"], [3.7], [None], [-100, 4]):
             bad = {**good, column: given}
             refused(message.format(column), lambda bad=bad, good=good: collate([good, bad]))
-    refused("row 0 of the batch: expected 'prompt' as", lambda: trained("causal", C(kind="kl"), [{**good, "prompt": "x"}]))
+    refused(
+        "row 0 of the batch: expected 'prompt' as", lambda: trained("causal", C(kind="kl"), [{**good, "prompt": "x"}])
+    )
 
 
 @kinds
