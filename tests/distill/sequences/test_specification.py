@@ -466,6 +466,8 @@ def test_trap_1_the_law_of_the_next_token() -> None:
     released = -torch.stack([logits[place].log_softmax(-1)[token] for place, token in zip(places, output, strict=True)])
     close(loss, ours.mean())
     assert abs(float((loss - released.mean()).detach())) > 1e-2
+    hidden = align(model, prompts([prompt], pad=0, side=side), given, output="hidden").scores
+    close(model.get_output_embeddings()(hidden)[0], logits[[place - 1 for place in places]])
     caught: list[Tensor] = []
     hook = model.get_input_embeddings().register_forward_hook(lambda module, inputs, out: caught.append(inputs[0]))
     align(model, prompts([prompt], pad=0, side=side), given)
