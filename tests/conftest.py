@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,6 +31,13 @@ def shared_data() -> Path:
     if not SHARED.is_dir():
         pytest.skip("../shared/data is absent: published parser outputs are not part of the project")
     return SHARED
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _imports_are_kept(request: pytest.FixtureRequest) -> None:
+    """Leave imports out of garbage collection: each start of a training collects, which took most of its time."""
+    if "sequences" in request.path.parts:
+        gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,15 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from treeavg.distill.sequences.running import accepted, frozen, hidden_states, takes, unwrapped
+from treeavg.distill.sequences.running import (
+    accepted,
+    frozen,
+    hidden_states,
+    require_positions,
+    require_tokens,
+    takes,
+    unwrapped,
+)
 from treeavg.errors import ArgumentError, quote, unknown
 
 __all__ = [
@@ -316,8 +324,10 @@ def align(model: nn.Module, batch: Prompts, completions: Completions, *, output:
     Raises
     ------
     ArgumentError
-        Padding on the wrong side, as many inputs as there are not completions, a model without a decoder's start
-        token, adapters with virtual tokens, or an unknown output.
+        Padding on the wrong side, as many inputs as there are not completions, ids that are no tokens of the model, a
+        model without a decoder's start token, adapters with virtual tokens, or an unknown output.
+    LimitError
+        More tokens than the model has positions.
 
     Notes
     -----
@@ -344,6 +354,8 @@ def align(model: nn.Module, batch: Prompts, completions: Completions, *, output:
         )
     inner = unwrapped(model)
     ids = torch.where(completions.mask, completions.ids, 0)
+    for name, tokens in (("batch.ids", batch.ids), ("completions.ids", ids)):
+        require_tokens(name, tokens, inner)
     if inner.config.is_encoder_decoder:
         scores = _decoder_scores(model, inner, batch, ids, output)
     else:
@@ -356,6 +368,7 @@ def _causal_scores(model: nn.Module, inner: Any, batch: Prompts, ids: Tensor, ma
     _require_edge(batch, -1, "left", "a causal model")
     width, length = batch.ids.shape[1], ids.shape[1]
     attention = torch.cat([batch.attention.long(), mask.long()], 1)[:, : width + max(length, 1) - 1]
+    require_positions("batch, completions", int(attention.sum(1).amax()) if len(attention) else 0, inner)
     arguments = {
         "input_ids": torch.cat([batch.ids, ids], 1)[:, : attention.shape[1]],
         "attention_mask": attention,
@@ -379,6 +392,8 @@ def _decoder_scores(model: nn.Module, inner: Any, batch: Prompts, ids: Tensor, o
             f"model.config.decoder_start_token_id: expected a token id, got {quote(start)}. Set it to the token that "
             "the model was trained to begin with."
         )
+    for name, tokens in (("batch", batch.ids), ("completions", ids)):
+        require_positions(name, tokens.shape[1], inner)
     empty = ids.shape[1] == 0  # models want one token at least
     arguments = {
         "input_ids": batch.ids,

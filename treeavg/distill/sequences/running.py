@@ -10,9 +10,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from treeavg.errors import ArgumentError
+from treeavg.errors import ArgumentError, LimitError
 
-__all__ = ["accepted", "cache_name", "frozen", "hidden_states", "takes", "unwrapped"]
+__all__ = [
+    "accepted",
+    "cache_name",
+    "frozen",
+    "hidden_states",
+    "require_positions",
+    "require_tokens",
+    "takes",
+    "unwrapped",
+]
 
 
 @contextmanager
@@ -82,6 +91,30 @@ def unwrapped(model: nn.Module) -> Any:
             )
         inner = inner.get_base_model()
     return inner
+
+
+def require_tokens(name: str, ids: Tensor, inner: Any) -> None:
+    """Raise an ArgumentError where ids are no tokens of a model: torch would say that an index is out of range."""
+    embeddings = inner.get_input_embeddings() if hasattr(inner, "get_input_embeddings") else None
+    size = getattr(embeddings, "num_embeddings", None)
+    if size is None or not ids.numel():
+        return
+    least, most = (int(end) for end in ids.aminmax())
+    if least < 0 or most >= size:
+        raise ArgumentError(
+            f"{name}: expected tokens from 0 to {size - 1}, as {type(inner).__name__} has, got "
+            f"{least if least < 0 else most}. Use the model's own tokenizer."
+        )
+
+
+def require_positions(name: str, longest: int, inner: Any) -> None:
+    """Raise a LimitError where a model has fewer positions than it would be given tokens."""
+    positions = getattr(inner.config, "max_position_embeddings", None)
+    if positions is not None and longest > positions:
+        raise LimitError(
+            f"{name}: expected at most {type(inner).__name__}'s {positions} positions, got {longest} tokens. Shorten "
+            "the texts, or leave the row out."
+        )
 
 
 def takes(inner: Any, name: str) -> bool:

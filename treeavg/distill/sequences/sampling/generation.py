@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from treeavg.distill.sequences.align import Prompts
+from treeavg.distill.sequences.running import require_tokens
 from treeavg.distill.sequences.sampling.samplers import Sampler
 from treeavg.errors import ArgumentError, LimitError, quote
 
@@ -220,6 +221,13 @@ def require_prompts(model: Any, batch: Prompts, sampler: Sampler) -> None:
                 f"prompts[{row}]: expected padding on the left for a causal model, got some on the right. "
                 "Use prompts(ids, pad=pad, side='left')."
             )
+    elif len(lengths) and not batch.attention[:, 0].all():
+        row = int((batch.attention[:, 0] == 0).nonzero()[0, 0])
+        raise ArgumentError(
+            f"prompts[{row}]: expected padding on the right for an encoder-decoder model, got some on the left. "
+            "Use prompts(ids, pad=pad, side='right')."
+        )
+    require_tokens("prompts", batch.ids, model)
     positions = getattr(config, "max_position_embeddings", None)
     longest = int(lengths.max()) if len(lengths) else 0
     parts = [longest, sampler.max_new_tokens] if config.is_encoder_decoder else [longest + sampler.max_new_tokens]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from operator import index
 from typing import Any
 
 import torch
@@ -80,7 +81,7 @@ class Collator:
                     f"row {place} of the batch: expected {name!r}, {COLUMNS[name]}, got {quote(sorted(row))}. Give it "
                     "in every row."
                 )
-            ids = [int(number) for number in row[name]]
+            ids = _whole(place, name, row[name])
             if not ids:
                 least = "an end token" if name == "completion" else "a start token"
                 raise ArgumentError(
@@ -89,6 +90,22 @@ class Collator:
                 )
             found.append(ids)
         return found
+
+
+def _whole(place: int, name: str, given: Any) -> list[int]:
+    """Return token ids as a list; texts and numbers that are none are refused, not read as some."""
+    try:
+        if isinstance(given, str):
+            raise TypeError
+        ids = [index(number) for number in given]
+    except TypeError:
+        ids = [-1]
+    if min(ids, default=0) < 0:
+        raise ArgumentError(
+            f"row {place} of the batch: expected {name!r} as token ids, whole numbers from 0, got {quote(given)}. "
+            "Tokenize texts first; leave labels of -100 out."
+        )
+    return ids
 
 
 def stored(source: str, found: Completions) -> dict[str, Tensor]:

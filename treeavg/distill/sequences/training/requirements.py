@@ -65,7 +65,7 @@ def teachers_of(
             )
         found = Teachers([], base=student, weights=weights, kind=config.average)
     else:
-        models = [given] if isinstance(given, nn.Module) else list(given)
+        models = [given] if isinstance(given, nn.Module) else list(given or ())  # None is easily passed on
         _require_apart(student, models)
         found = Teachers(models, weights=weights, kind=config.average)
     require_teachers(config, found, student)
