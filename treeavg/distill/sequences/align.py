@@ -114,7 +114,7 @@ def require_ids(ids: Tensor, where: str) -> None:
         )
 
 
-def require_tokens(ids: Tensor, size: int) -> None:
+def require_in_vocabulary(ids: Tensor, size: int) -> None:
     """Raise an ArgumentError where ids on the CPU are not of a vocabulary; elsewhere it would wait for the device."""
     if ids.device.type != "cpu" or not ids.numel():
         return

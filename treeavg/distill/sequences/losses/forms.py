@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from treeavg.distill.sequences.align import require_ids, require_tokens
+from treeavg.distill.sequences.align import require_ids, require_in_vocabulary
 from treeavg.distill.sequences.losses.rows import Form
 from treeavg.errors import ArgumentError, quote, unknown
 
@@ -186,7 +186,7 @@ class Extra:
         if ids is not None:
             require_ids(ids, "ids")
             ids = torch.where(mask, ids, 0)
-            require_tokens(ids, vocabulary)
+            require_in_vocabulary(ids, vocabulary)
         return cls(odds, ids, None if baseline is None else baseline.detach())
 
     def coefficients(self, upstream: Tensor, losses: Tensor, mask: Tensor) -> Tensor:

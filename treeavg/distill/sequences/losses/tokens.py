@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from treeavg.distill.sequences.align import require_ids, require_tokens
+from treeavg.distill.sequences.align import require_ids, require_in_vocabulary
 from treeavg.distill.sequences.losses.rows import blocks_of, compute_type, put, score_term, take
 from treeavg.distill.sequences.reductions import reduce, require_mask
 from treeavg.errors import ArgumentError
@@ -53,7 +53,7 @@ def token_logp(logits: Tensor, ids: Tensor, *, mask: Tensor | None = None) -> Te
     counted = torch.ones_like(ids, dtype=torch.bool) if mask is None else mask
     require_mask(counted, ids.shape)
     tokens = torch.where(counted, ids, 0)
-    require_tokens(tokens, logits.shape[2])
+    require_in_vocabulary(tokens, logits.shape[2])
     result: Tensor = _TokenLogp.apply(logits, tokens, counted)  # type: ignore[no-untyped-call]
     return result
 
