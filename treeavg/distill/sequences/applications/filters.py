@@ -8,6 +8,7 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from treeavg.distill.sequences.metrics.rouge import rouge_l, words
 from treeavg.errors import ArgumentError, quote
 
 __all__ = [
@@ -27,62 +28,6 @@ Answer = TypeVar("Answer", bound=Hashable)
 
 #: English words that ask for what a language model cannot see or make, for `NovelTexts`.
 KEYWORDS = ("draw", "file", "files", "graph", "graphs", "image", "images", "map", "maps", "picture", "pictures", "plot")
-
-
-def words(text: str) -> list[str]:
-    """Return a text's words, without case and punctuation, in any script that puts spaces between them.
-
-    Parameters
-    ----------
-    text : str
-        Any text.
-
-    Returns
-    -------
-    list of str
-
-    Examples
-    --------
-    >>> words("Name two fruits, please!")
-    ['name', 'two', 'fruits', 'please']
-    """
-    return re.findall(r"\w+", text.casefold())
-
-
-def rouge_l(first: Sequence[Hashable], second: Sequence[Hashable]) -> float:
-    """Return the F1 of the longest common subsequence of two token sequences.
-
-    Parameters
-    ----------
-    first, second : sequence of hashable
-        Tokens, such as `words` of two texts.
-
-    Returns
-    -------
-    float
-        Between 0 and 1; 0 where one is empty.
-
-    Notes
-    -----
-    One step of whole-number arithmetic for each token of `second`: a bit for each token of `first`
-    [Hyyro 2004, figure 3].
-
-    Examples
-    --------
-    >>> rouge_l(["a", "b", "c", "d"], ["a", "x", "c", "d"])
-    0.75
-    """
-    if not first or not second:
-        return 0.0
-    places: dict[Hashable, int] = {}
-    for place, token in enumerate(first):
-        places[token] = places.get(token, 0) | 1 << place
-    everything = (1 << len(first)) - 1
-    unmatched = everything
-    for token in second:
-        found = unmatched & places.get(token, 0)
-        unmatched = ((unmatched + found) | (unmatched - found)) & everything
-    return 2 * (len(first) - unmatched.bit_count()) / (len(first) + len(second))
 
 
 @dataclass(frozen=True)
