@@ -120,7 +120,6 @@ def cached_logits(model: nn.Module, cache: GistCache, batch: Prompts, completion
     torch.Size([1, 2, 11])
     """
     rows, count = len(batch.ids), cache.layers[0][0].shape[2]
-    require_rows(rows, completions)
     if len(cache.positions) not in (1, rows):
         raise ArgumentError(
             f"cache: expected {rows} rows, as many as inputs, or one, got {len(cache.positions)}. Batch them alike."
@@ -130,6 +129,7 @@ def cached_logits(model: nn.Module, cache: GistCache, batch: Prompts, completion
             "batch: expected at least one token in the last place of each row, got padding. "
             "Pad on the left, and begin each input with a token."
         )
+    require_rows(rows, completions)
     past = cache.kind()
     for number, (keys, values) in enumerate(cache.layers):
         past.update(keys.expand(rows, -1, -1, -1), values.expand(rows, -1, -1, -1), number)

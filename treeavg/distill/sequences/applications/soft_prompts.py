@@ -39,9 +39,13 @@ class SoftPrompt(nn.Module):
 
     def __init__(self, vectors: Tensor) -> None:
         super().__init__()
-        if vectors.dim() != 2 or len(vectors) < 1 or not vectors.is_floating_point():
+        if not vectors.is_floating_point():
             raise ArgumentError(
-                f"vectors: expected numbers of shape (n, H), n at least 1, got {vectors.dtype} {tuple(vectors.shape)}. "
+                f"vectors: expected floating numbers, got {vectors.dtype}. Use SoftPrompt.from_tokens(model, ids)."
+            )
+        if vectors.dim() != 2 or len(vectors) < 1:
+            raise ArgumentError(
+                f"vectors: expected shape (n, H), n at least 1, got {tuple(vectors.shape)}. "
                 "Use SoftPrompt.from_tokens(model, ids)."
             )
         self.vectors = nn.Parameter(vectors.detach().clone())
