@@ -481,7 +481,7 @@ def test_refusals_of_relations_and_adversary() -> None:
     with pytest.raises(ArgumentError, match=r"mask: expected bool, got torch\.int64\. Use mask\.bool\(\)\."):
         value_relations(torch.zeros(3, 2, 4, 5), MASK.long())
     for mask in (MASK.long(), MASK[:, 1:]):
-        with pytest.raises(ArgumentError, match=r"mask: expected bool \(3, 4\), as the states, got torch\.(int64|bool)"):
+        with pytest.raises(ArgumentError, match=r"mask: expected bool \(3, 4\), as the states, got torch"):
             pool(torch.zeros(3, 4, 5), mask)
     with pytest.raises(ArgumentError, match=r"hidden: expected a whole number, at least 1, got 0\. Count again\."):
         Discriminator(5, hidden=0)
