@@ -121,6 +121,14 @@ class ModelComponent:
         Returns
         -------
         bool
+
+        Examples
+        --------
+        >>> from transformers import GPT2Config, GPT2LMHeadModel
+        >>> model = GPT2LMHeadModel(GPT2Config(vocab_size=9, n_embd=8, n_layer=1, n_head=1))
+        >>> direct, pivot = (ModelComponent(model, prompts([row], pad=0, side="left")) for row in ([5, 6], [7]))
+        >>> direct.stacks_with(pivot)
+        True
         """
         return isinstance(other, ModelComponent) and other.model is self.model
 
