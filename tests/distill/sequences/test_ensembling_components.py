@@ -178,6 +178,8 @@ def test_one_model_one_pass(models: dict[str, nn.Module], name: str, rule: str) 
     between = models["gpt2" if name != "gpt2" else "t5"]
     for place, (one, other) in enumerate(zip(together, apart, strict=True)):
         assert_found(one, list(other), 1e-9)
+        if place != 1:  # the twin is slow: one sentence, whose inputs differ most in width
+            continue
         laws = [uncached(model, lists[place]) for lists in SOURCES]
         laws.insert(1, uncached(between, INPUTS[place]))
         assert_found(one, naive_search(laws, rule=rule, eos=[1], beam=4, max_length=7, pad=0), 1e-9)
