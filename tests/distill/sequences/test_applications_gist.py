@@ -294,6 +294,18 @@ PADDED = Prompts(torch.tensor([[5, 0]]), torch.tensor([[1, 0]]))
          "cache: expected 1 rows, as many as inputs, or one, got 2."),
         (lambda: cached_logits(tiny_causal(), gist_cache(tiny_causal(), GIST, inputs([5])), PADDED, WRITTEN),
          "batch: expected at least one token in the last place of each row, got padding."),
+        (lambda: SoftPrompt(torch.zeros(2, 3, dtype=torch.int64)), "vectors: expected floating numbers, got torch.int"),
+        (lambda: SoftPrompt.from_tokens(tiny_causal(), torch.tensor([3, 20])),
+         "ids: expected int64 from 0 to 19, the model's tokens, got torch.int64 [3, 20]. Take them from"),
+        (lambda: soft_prompt_logits(tiny_causal(), SoftPrompt(torch.zeros(2, 16)), inputs([5]), WRITTEN),
+         "completions: expected one for each of the 1 inputs, got 2. Repeat the inputs where each has several."),
+        (lambda: gist_logits(tiny_causal(), torch.tensor([20]), PROMPT, QUESTIONS, WRITTEN),
+         "gist_ids: expected int64 from 0 to 19, the model's tokens, got torch.int64 [20]."),
+        (lambda: gist_cache(tiny_causal(), torch.tensor([-1]), PROMPT), "gist_ids: expected int64 from 0 to 19"),
+        (lambda: gist_logits(tiny_causal(), GIST, inputs([5]), inputs([6]), WRITTEN), "for each of the 1 inputs, got"),
+        (lambda: cached_logits(tiny_causal(), gist_cache(tiny_causal(), GIST, inputs([5])), inputs([6]), WRITTEN),
+         "completions: expected one for each of the 1 inputs, got 2."),
+        (lambda: add_gist_tokens(tiny_causal(), True), "count: expected a whole number of gist tokens, at least 1, go"),
     ],
 )  # fmt: skip
 def test_messages(call, message: str) -> None:

@@ -188,6 +188,12 @@ MASK = torch.ones(2, 3, dtype=torch.bool)
 ZEROS = torch.zeros(2, 3)
 
 
+def test_whole_rewards() -> None:
+    """Right or wrong, as whole numbers or bool, are rewards like others."""
+    for rewards in (torch.tensor([[1, 0, 0, 1]]), torch.tensor([[True, False, False, True]])):
+        assert torch.equal(group_advantages(rewards), group_advantages(rewards.float()))
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -222,6 +228,9 @@ ZEROS = torch.zeros(2, 3)
          "(3,), got (1,)"),
         (lambda: dpo_loss(*[ZEROS[0]] * 4, beta=0.0), "beta: expected a positive number, got 0.0"),
         (lambda: dpo_loss(*[ZEROS[0]] * 4, reduction="mean"), "reduction: expected one of 'pair', 'none', got 'mean'"),
+        (lambda: grpo_loss(ZEROS, torch.zeros(2), MASK.long()), "mask: expected bool, got torch.int64. Use mask.bool("),
+        (lambda: rkl_advantages(ZEROS, ZEROS, MASK.long()), "mask: expected bool, got torch.int64. Use mask.bool()."),
+        (lambda: tagged_reward("4", "4", tags=("answer",)), "tags: expected two, of thought and answer, got ('answer'"),
     ],
 )  # fmt: skip
 def test_messages(call, message: str) -> None:

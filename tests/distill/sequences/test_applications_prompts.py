@@ -231,6 +231,13 @@ ONES = torch.ones(1, 3, dtype=torch.int64)
         (lambda: compression_reward(torch.zeros(2, 1), KEEPS, length_weight=-1.0), "length_weight: expected 0 or a"),
         (lambda: compression_reward(torch.zeros(2, 1), KEEPS, length_weight=0.1, distance_weight=2.0),
          "distance_weight: expected distances with it, got 2.0 and none"),
+        (lambda: compressed(inputs([1, 2, 3]), ONES), "keep: expected bool, got torch.int64. Use draw_keeps, or keep"),
+        (lambda: keep_log_prob(ONES.double(), ONES, ONES), "keeps: expected bool, got torch.int64."),
+        (lambda: draw_keeps(ONES.double(), ONES, samples=0), "samples: expected a whole number, at least 1, got 0."),
+        (lambda: draw_keeps(torch.tensor([[0.0, torch.nan, 0.0]]), ONES, samples=1), "logits: expected numbers, got N"),
+        (lambda: keep_loss(ONES.double(), KEEPS, ONES, torch.full((2, 1), torch.nan)), "rewards: expected finite"),
+        (lambda: compression_reward(torch.zeros(2, 1), KEEPS, length_weight=0.1, distances=torch.zeros(2, 1),
+                                    distance_weight=torch.nan), "distance_weight: expected 0 or a positive number, go"),
     ],
 )  # fmt: skip
 def test_messages(call, message: str) -> None:

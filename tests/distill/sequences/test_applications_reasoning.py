@@ -201,6 +201,14 @@ EMPTY = Prompts(torch.zeros(2, 1, dtype=torch.int64), torch.tensor([[1], [0]]))
         (lambda: implicit_chain(tiny_seq2seq(), tiny_causal(), QUESTIONS, inputs(*CHAINS), ANSWERS),
          "model: expected a causal model, got the encoder-decoder T5ForConditionalGeneration."),
         (lambda: answer_loss(tiny_causal(), None, QUESTIONS, inputs(*CHAINS), ANSWERS), "model: expected a PEFT model"),
+        (lambda: Removal(per_epoch="8"), "per_epoch: expected a positive number, got '8'. Use 8.0."),
+        (lambda: Removal().draw(1.0, -1), "rows: expected a whole number, at least 0, got -1."),
+        (lambda: internalised(WRITTEN, ANSWERS, torch.tensor([0.5, 1.0])), "removed: expected int64, got torch.float3"),
+        (lambda: implicit_chain(tiny_causal(), tiny_causal(), QUESTIONS, inputs(*CHAINS), ANSWERS,
+                                maps=torch.nn.ModuleList([torch.nn.Identity()])),
+         "maps: expected a module for each of the 2 layers, got 1. Pass nn.ModuleList of nn.Linear."),
+        (lambda: implicit_chain(tiny_causal(), tiny_causal(), inputs([5]), inputs(*CHAINS), ANSWERS),
+         "completions: expected one for each of the 1 inputs, got 2."),
     ],
 )  # fmt: skip
 def test_messages(call, message: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from types import SimpleNamespace
 
@@ -16,7 +17,7 @@ from treeavg.distill.sequences.ensembling.beam import beam_search
 from treeavg.distill.sequences.ensembling.components import FunctionComponent, ModelComponent, pivot_inputs
 from treeavg.distill.sequences.ensembling.ebbs import ebbs
 from treeavg.distill.sequences.ensembling.protocol import BeamOptions
-from treeavg.errors import ArgumentError
+from treeavg.errors import ArgumentError, LimitError
 
 INPUTS = [[5, 6, 7], [8], [9, 10], [11, 12, 13, 14]]
 OPTIONS = BeamOptions(eos_ids=[1], max_length=7, beam=4, pad=0)
@@ -155,6 +156,58 @@ def test_cost(models: dict[str, nn.Module]) -> None:
     assert widths["encoder"] == [(4, 4)]
 
 
+#: Inputs of one model, of different widths: a direct source and two pivots.
+SOURCES = [INPUTS, [[2, 3], [4, 5, 6, 7, 8, 9], [3], [11]], [[7], [7, 7], [12, 3], [10, 11, 12]]]
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama", "mistral", "t5", "bart"])
+@pytest.mark.parametrize("rule", ["mean", "arithmetic"])
+def test_one_model_one_pass(models: dict[str, nn.Module], name: str, rule: str) -> None:
+    """Components of one model share a pass; apart, as copies of the model, and without caches they say the same."""
+
+    def found_of(*three: nn.Module, step: int = 1) -> list:
+        several = [component(model, lists) for model, lists in zip(three, SOURCES, strict=True)][::step]
+        several.insert(1, component(models["gpt2" if name != "gpt2" else "t5"], INPUTS))  # another model between them
+        return ebbs(several, OPTIONS) if rule == "mean" else beam_search(several, OPTIONS, average=rule)
+
+    model = models[name]
+    together = found_of(model, model, model)
+    apart = found_of(model, copy.deepcopy(model), copy.deepcopy(model))
+    for one, other in zip(together, found_of(model, model, model, step=-1), strict=True):
+        assert_found(other, list(one), 1e-9)  # whatever the order
+    between = models["gpt2" if name != "gpt2" else "t5"]
+    for place, (one, other) in enumerate(zip(together, apart, strict=True)):
+        assert_found(one, list(other), 1e-9)
+        if place != 1:  # the twin is slow: one sentence, whose inputs differ most in width
+            continue
+        laws = [uncached(model, lists[place]) for lists in SOURCES]
+        laws.insert(1, uncached(between, INPUTS[place]))
+        assert_found(one, naive_search(laws, rule=rule, eos=[1], beam=4, max_length=7, pad=0), 1e-9)
+
+
+@pytest.mark.parametrize("name", ["gpt2", "t5"])
+def test_cost_of_one_model(models: dict[str, nn.Module], name: str) -> None:
+    """Three components of one model are one pass a token, three times as wide, and one pass of the encoder."""
+    rows, encoded = [], []
+    key = "decoder_input_ids" if name == "t5" else "input_ids"
+    hooks = [
+        models[name].register_forward_pre_hook(
+            lambda module, args, kwargs: rows.append(tuple(kwargs[key].shape)), with_kwargs=True
+        ),
+        models["t5"].get_encoder().register_forward_pre_hook(
+            lambda module, args, kwargs: encoded.append(tuple(kwargs["input_ids"].shape)), with_kwargs=True
+        ),
+    ]  # fmt: skip
+    options = BeamOptions(eos_ids=[1], max_length=4, beam=3, pad=0, min_length=4)
+    try:
+        ebbs([component(models[name], lists) for lists in SOURCES], options)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    assert rows == [(12, 1 if name == "t5" else 6)] + [(36, 1)] * 4
+    assert encoded == ([(12, 6)] if name == "t5" else [])
+
+
 @pytest.mark.parametrize("name", ["gpt2", "t5", "bart", "llama"])
 def test_greedy_is_generate(models: dict[str, nn.Module], name: str) -> None:
     """With a beam of 1 an output is what transformers' own greedy search says, up to the forced end."""
@@ -257,9 +310,32 @@ def test_refusals(models: dict[str, nn.Module]) -> None:
         (lambda: ModelComponent(nowhere, right), "model.config.decoder_start_token_id: expected a token id, got None"),
         (lambda: ebbs([ModelComponent(models["gpt2"], left), large], OPTIONS), r"components\[1\]: expected a vocab"),
         (lambda: ebbs([ModelComponent(broken, left)], OPTIONS), r"components\[0\]: expected logits without NaN"),
+        (
+            lambda: ModelComponent(models["gpt2"], prompts([[3], [4, 20]], pad=0, side="left")),
+            r"inputs\[1\]: expected ids from 0 to 19, the model's, got 20\. Use the tokenizer",
+        ),
+        (lambda: ebbs([models["gpt2"]], OPTIONS), r"components\[0\]: expected a model with its inputs, got GPT2LMHead"),
+        (lambda: ebbs(large, OPTIONS), "components: expected a list, got ModelComponent"),
     ):
         with pytest.raises(ArgumentError, match=message):
             call()
+    assert ebbs([ModelComponent(models["gpt2"], Prompts(left.ids[:0], left.attention[:0]))], OPTIONS) == []
+
+
+@pytest.mark.parametrize("name", ["gpt2", "bart"])
+def test_positions(models: dict[str, nn.Module], name: str) -> None:
+    """A model with 64 positions is asked for no more; what fits is not refused."""
+    inputs = [[3] * 62, [4]] if name == "gpt2" else [[3, 1], [4, 1]]
+    fits, written = (2, 3) if name == "gpt2" else (63, 65)
+    one = component(models[name], inputs)
+    options = BeamOptions(eos_ids=[1], max_length=fits, min_length=fits, beam=1)
+    assert [len(found[0].ids) for found in ebbs([one], options)] == [fits + 1] * 2
+    longer = BeamOptions(eos_ids=[1], max_length=fits + 2, min_length=fits + 2, beam=1)
+    with pytest.raises(LimitError, match=rf"inputs: expected at most the model's 64 positions, .* and {written} after"):
+        ebbs([one], longer)
+    if name == "bart":
+        with pytest.raises(LimitError, match=r"got inputs of up to 65 tokens and 0 after them\. Shorten the inputs or"):
+            ebbs([component(models[name], [[3] * 65])], options)
 
 
 class Forgetful(nn.Module):

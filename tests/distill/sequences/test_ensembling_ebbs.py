@@ -243,6 +243,13 @@ BAD_OPTIONS = [
     ({"beam": 0}, "beam: expected 1 or more hypotheses, got 0"),
     ({"min_length": 4}, "min_length, max_length: expected 0 <= min_length <= max_length, got 4 and 3"),
     ({"alpha": math.nan}, "alpha, temperature: expected a finite number and a positive one, got nan and 1.0"),
+    ({"eos_ids": 0}, "eos_ids: expected the ids of one end token or more, got 0"),
+    ({"eos_ids": [None]}, r"eos_ids: expected the ids of one end token or more, got \[None\]"),
+    ({"pad": "0"}, "pad: expected a token id or None, got '0'. Pass tokenizer.pad_token_id"),
+    ({"beam": 2.5}, "beam: expected 1 or more hypotheses, got 2.5"),
+    ({"max_length": 3.5}, "min_length, max_length: .*, got 1 and 3.5"),
+    ({"max_length": 0}, "got 1 and 0. Both count tokens before the end token; min_length is 1 where it is not given"),
+    ({"temperature": None}, "alpha, temperature: .*, got 1.0 and None"),
     ({"temperature": 0.0}, "alpha, temperature: expected a finite number and a positive one, got 1.0 and 0.0"),
 ]
 
@@ -251,6 +258,27 @@ BAD_OPTIONS = [
 def test_bad_options(given: dict, message: str) -> None:
     with pytest.raises(ArgumentError, match=message):
         BeamOptions(**{"eos_ids": [0], "max_length": 3} | given)
+
+
+class Narrow:
+    """A component of one's own that promises more tokens than it scores."""
+
+    sentences, size, tokens = 1, 4, None
+
+    def decoder(self) -> Narrow:
+        return self
+
+    def first(self) -> torch.Tensor:
+        return torch.zeros(1, 2)
+
+
+def test_beam_above_the_vocabulary() -> None:
+    """A beam wider than there are tokens is filled at the next step, as the twin's."""
+    tables = ensemble(3, models=2, sentences=1)
+    for beam in (5, 17):
+        (found,) = ebbs([table_component(rows) for rows in tables], options_of(beam))
+        assert_found(found, naive_search([table_law(rows[0]) for rows in tables], rule="mean", beam=beam))
+        assert len(found) == beam
 
 
 def test_refusals() -> None:
@@ -268,6 +296,22 @@ def test_refusals() -> None:
         (lambda: ebbs(components, options, forced=[0]), r"forced\[0\]: expected at most 3 ids from 0 to 1, no end"),
         (lambda: ebbs(components, options, forced=[[1] * 4]), r"forced\[0\]: expected at most 3 ids"),
         (lambda: ebbs(components, options, forced=[5]), r"forced\[0\]: expected .*, got \[5\]"),
+        (
+            lambda: ebbs(components, options, forced=[1, [1]]),
+            r"forced: expected token ids for all sentences, or a list",
+        ),
+        (lambda: ebbs(components, options, forced="a"), "forced: expected token ids for all sentences, .*, got 'a'"),
+        (lambda: ebbs(components, options, lower="5"), "lower: expected 3 or more, the size of the beam, got '5'"),
+        (
+            lambda: ebbs([FunctionComponent(lambda s, p: torch.zeros(1, 3), 2, 3)], options),
+            r"law: expected logits of shape \(2, 3\), a row for each prefix, got \(1, 3\)\. Expand a law",
+        ),
+        (lambda: ebbs([FunctionComponent(lambda s, p: [0], 1, 2)], options), r"law: .* \(1, 2\), .*, got list"),
+        (lambda: ebbs([Narrow()], options), r"components\[0\]: expected logits of shape \(1, 4\), .*, got \(1, 2\) at"),
+        (
+            lambda: ebbs([FunctionComponent(lambda s, p: p, 1, 2, tokens={})], options),
+            r"components\[0\]\.tokens: expected a vocabulary, got none of its tokens",
+        ),
         (
             lambda: ebbs([*components, *constant([0.2, 0.3, 0.5])], options),
             r"components\[2\]: expected a vocabulary of 2",

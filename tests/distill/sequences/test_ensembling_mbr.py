@@ -61,14 +61,24 @@ def test_mbr_refusals() -> None:
     for call, message in (
         (lambda: mbr([]), "candidates: expected a list of one output or more, got"),
         (lambda: mbr("a b"), "candidates: expected a list of one output or more, got 'a b'"),
-        (lambda: mbr(["a", "b"], weights=[1]), r"weights: expected 2 non-negative numbers, .*, got \[1.0\]"),
+        (lambda: mbr(["a", "b"], weights=[1]), r"weights: expected 2 non-negative numbers, .*, got \[1\]"),
         (lambda: mbr(["a"], weights=[-1]), "weights: expected 1 non-negative"),
         (lambda: mbr(["a"], weights=[0]), "not all 0"),
         (lambda: mbr(["b", "a"], utility=lambda a, b: math.nan), "utility: expected numbers, got NaN for candidate 0"),
         (lambda: mbr(["b"], utility=lambda a, b: -math.inf), "utility: expected a number above -inf"),
+        (lambda: mbr(["b"], utility=lambda a, b: None), "utility: expected a number, got None. Return how alike"),
+        (lambda: mbr(["a"], weights=["1"]), r"weights: expected 1 non-negative .*, got \['1'\]"),
+        (lambda: mbr(["a", [1]]), r"candidates: expected texts, or token ids of each teacher, got \['a', \[1\]\]"),
+        (lambda: mbr([1, 2]), r"candidates: expected texts, or token ids of each teacher, got \[1, 2\]\. Decode"),
     ):
         with pytest.raises(ArgumentError, match=message):
             call()
+
+
+def test_mbr_of_tensors() -> None:
+    """Tensors and arrays of ids are their lists: equal ones are equal."""
+    lists = [[3, 4, 5], [3, 4, 6], [3, 4, 5]]
+    assert mbr([torch.tensor(ids) for ids in lists]) == mbr(lists)
 
 
 @pytest.fixture(scope="module")
@@ -189,6 +199,20 @@ def test_refusals(teachers: list[Teacher]) -> None:
         (lambda: ensemble_targets([], OPTIONS), "teachers: expected one or more, got none"),
         (lambda: ensemble_targets(teachers, OPTIONS, batch_size=0), "batch_size: expected 1 or more examples, got 0"),
         (lambda: ensemble_targets([teachers[0], short], OPTIONS), r"teachers\[1\].inputs: expected 5 .*, got 2"),
+        (lambda: ensemble_targets(teachers[0], OPTIONS), "teachers: expected one or more, got one outside a list"),
+        (lambda: ensemble_targets(teachers, OPTIONS, batch_size=1.5), "batch_size: expected 1 or more .*, got 1.5"),
+        (
+            lambda: ensemble_targets([replace(teachers[0], inputs=[[3], [4, 5], []])], OPTIONS),
+            r"teachers\[0\]\.inputs\[2\]: expected one token or more, got none",
+        ),
+        (
+            lambda: ensemble_targets([teachers[0], replace(teachers[2], inputs=[*INPUTS[:4], [20]])], OPTIONS),
+            r"teachers\[1\]\.inputs\[4\]: expected ids from 0 to 19, the model's, got \[20\]",
+        ),
+        (
+            lambda: ensemble_targets(teachers, OPTIONS, forced=[[2], [2], [2], [2] * 9, [2]], batch_size=1),
+            r"forced\[3\]: expected at most 6 ids from 0 to 19",
+        ),
         (lambda: ensemble_targets(teachers, OPTIONS, forced=[[2]]), "forced: expected a list of ids for each of the 5"),
         (lambda: ensemble_targets(teachers, OPTIONS, score_weights=True), "score_weights: .* for 'mbr' only"),
         (lambda: ensemble_targets(teachers, OPTIONS, utility=min), "utility: .* the method 'ebbs', .* 'mbr' only"),
@@ -196,6 +220,22 @@ def test_refusals(teachers: list[Teacher]) -> None:
     ):
         with pytest.raises(ArgumentError, match=message):
             call()
+
+
+def test_places_in_messages() -> None:
+    """Examples of like length are decoded together, but a message names the place that the caller knows."""
+    model = tiny_causal(1).double()
+    padding = torch.full((20,), -math.inf, dtype=torch.float64).index_fill(0, torch.tensor([0]), 0.0)
+
+    def bar(module, args, kwargs, output):
+        """After token 9 comes padding, and that is barred."""
+        output.logits = torch.where((kwargs["input_ids"] == 9)[:, -1:, None], padding, output.logits)
+        return output
+
+    model.register_forward_hook(bar, with_kwargs=True)
+    for method in ("ebbs", "union"):
+        with pytest.raises(ArgumentError, match="components: expected an output for sentence 1, got none"):
+            ensemble_targets([Teacher(model, [[3, 4, 5], [6, 7, 8, 9], [3]], pad=0)], OPTIONS, method=method)
 
 
 def test_no_traces(teachers: list[Teacher]) -> None:

@@ -450,6 +450,8 @@ def test_refusals() -> None:
         layer_weights(teacher, student[0], sharpness=0)
     with pytest.raises(ArgumentError, match=r"teacher: expected states of one layer at least, got none\."):
         layer_weights([], student[0])
+    with pytest.raises(ArgumentError, match=r"teacher\[0\]: expected the student's shape \(3, 4, 4\), got \(3, 4, 5\)"):
+        layer_weights(teacher, student[0][..., 1:])
     with pytest.raises(ArgumentError, match=r"pairs: expected one pair of layers at least, got none\. Use select_lay"):
         hidden_loss(teacher, student, [], MASK)
     with pytest.raises(ArgumentError, match=r"pairs\[0\]\.teacher: expected one of layers 0 to 3, got 4\. Select lay"):
@@ -476,6 +478,13 @@ def test_refusals_of_relations_and_adversary() -> None:
         ArgumentError, match=r"values: expected \(B, heads, T, d\) for the mask \(3, 4\), got \(3, 4, 5\)"
     ):
         value_relations(torch.zeros(3, 4, 5), MASK)
+    with pytest.raises(ArgumentError, match=r"mask: expected bool, got torch\.int64\. Use mask\.bool\(\)\."):
+        value_relations(torch.zeros(3, 2, 4, 5), MASK.long())
+    for mask in (MASK.long(), MASK[:, 1:]):
+        with pytest.raises(ArgumentError, match=r"mask: expected bool \(3, 4\), as the states, got torch"):
+            pool(torch.zeros(3, 4, 5), mask)
+    with pytest.raises(ArgumentError, match=r"hidden: expected a whole number, at least 1, got 0\. Count again\."):
+        Discriminator(5, hidden=0)
     with pytest.raises(
         ArgumentError, match=r"student: expected .* got \(3, 1, 4, 4\) and the teacher's \(3, 2, 4, 4\)"
     ):

@@ -163,3 +163,5 @@ def test_refusals() -> None:
         layer_angles([], torch.zeros(1, 2, 3), mask)
     with pytest.raises(ArgumentError, match=r"teacher\[0\]: expected the student's shape \(1, 2, 3\) .* \(1, 2, 4\)"):
         layer_angles([torch.zeros(1, 2, 4)], torch.zeros(1, 2, 3), mask)
+    with pytest.raises(ArgumentError, match=r"mask: expected bool, got torch\.int64\. Use mask\.bool\(\)\."):
+        layer_angles([torch.zeros(1, 2, 3)], torch.zeros(1, 2, 3), mask.long())  # as an index it would take rows

@@ -190,6 +190,47 @@ def test_excess_error_by_hand() -> None:
     assert twice.error == pytest.approx(0)
 
 
+@pytest.mark.parametrize("samples", [1, 3])
+def test_curve_and_its_errors(samples: int) -> None:
+    """The curve up to t is what the first t tokens alone give, its error too."""
+    generator = torch.Generator().manual_seed(samples)
+    teacher = torch.rand(12, 4, generator=generator)
+    student = torch.rand(12, 6, generator=generator)
+    found = excess_error(teacher, student, samples=samples)
+    assert found.curve.shape == found.curve_error.shape == (6,)
+    for t in range(6):
+        first = excess_error(teacher[:, : t + 1], student[:, : t + 1], samples=samples)
+        assert first.percent == pytest.approx(float(found.curve[t]), abs=1e-9)
+        d_t, d_s = (
+            one[:, : t + 1].double().sum(1).view(-1, samples).mean(1) for one in (teacher, student)
+        )  # fmt: skip
+        apart = d_s - d_s.mean() / d_t.mean() * d_t
+        error = 100 * float(apart.std()) / math.sqrt(12 / samples) / float(d_t.mean())
+        assert first.error == pytest.approx(error, abs=1e-9)
+        assert float(found.curve_error[t]) == pytest.approx(error, abs=1e-9)
+    assert (found.percent, found.error) == (float(found.curve[-1]), float(found.curve_error[-1]))
+    late = excess_error(torch.tensor([[0.0, 1.0], [0.0, 3.0]]), torch.tensor([[0.0, 1.0], [1.0, 3.0]]))
+    assert late.curve.tolist() == pytest.approx([math.inf, 25.0])
+    assert math.isnan(late.curve_error[0])
+    assert late.curve_error[1] > 0
+    one = excess_error(torch.tensor([[1.0]]), torch.tensor([[2.0]]))
+    assert (one.percent, one.curve.tolist()) == (100.0, [100.0])
+    assert math.isnan(one.error)
+    assert math.isnan(one.curve_error[0])
+    assert excess_error(torch.zeros(2, 0), torch.zeros(2, 0)).percent == 0
+
+
+def test_excess_error_of_what_is_excluded() -> None:
+    """Where the student excludes what it should not, there is no percentage, and the other numbers stay."""
+    far = torch.tensor([[1.0, math.inf], [1.0, 1.0]])
+    found = excess_error(far, torch.ones(2, 2))
+    assert math.isnan(found.percent)
+    assert found.curve[0] == 0
+    assert math.isnan(found.curve[1])
+    assert (found.teacher.value, found.student.value) == (math.inf, 2.0)
+    assert excess_error(torch.ones(2, 2), far).percent == math.inf
+
+
 def test_excess_error_of_equal_models() -> None:
     assert excess_error(torch.zeros(2, 3), torch.zeros(2, 3)).percent == 0
     assert excess_error(torch.zeros(2, 3), torch.zeros(2, 3)).curve.tolist() == [0, 0, 0]
@@ -377,6 +418,14 @@ def test_refusals() -> None:
         (lambda: excess_error(low, low), r"on_teacher: expected shape \(B, T\) with B = 2 at least 1, got \(2,\)\."),
         (lambda: excess_error(torch.ones(2, 1), torch.ones(3, 1)), r"on_student: expected shape .* B = 2 .* \(3, 1\)"),
         (lambda: excess_error(torch.ones(0, 1), torch.ones(0, 1)), r"on_teacher: expected shape .* B = 0 at least 1"),
+        (
+            lambda: excess_error(torch.ones(2, 1), torch.tensor([[1.0], [-1.0]])),
+            r"on_student\[1, 0\]: expected a divergence, 0 or more, got -1\. Give sequence_loss\('kl'",
+        ),
+        (
+            lambda: excess_error(torch.tensor([[math.nan]]), torch.ones(1, 1)),
+            r"on_teacher\[0, 0\]: expected a divergence, 0 or more, got nan\.",
+        ),
         (lambda: peakness(torch.zeros(2, 1, 3), ~ones), r"mask: expected at least one token that counts, got none\."),
         (lambda: peakness(torch.full((2, 1, 3), math.nan), ones), r"logits: expected numbers .* got NaN\."),
         (lambda: distinct(["a b"]), r"texts\[0\]: expected words or token ids, got 'a b'\. Use text\.split\(\)\."),

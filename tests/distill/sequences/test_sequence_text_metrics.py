@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import random
+import re
 import warnings
+from types import SimpleNamespace
 
 import pytest
 
@@ -13,6 +15,7 @@ pytest.importorskip("sacrebleu", reason="sacrebleu is not installed: pip install
 from nltk.translate.bleu_score import corpus_bleu
 
 from treeavg.distill.sequences.metrics import text_metrics
+from treeavg.distill.sequences.metrics.rouge import ROUGES, per_output, rouge, rouge_l, rouge_n
 from treeavg.distill.sequences.metrics.text_metrics import TextScore, bleu, chrf, ibleu, sentence_bleu, ter, text_score
 from treeavg.errors import ArgumentError
 
@@ -176,6 +179,79 @@ def test_text_score() -> None:
 
     assert text_score(share, outputs, references) == TextScore(100.0, "metric:share")
 
+    # one that keeps its own conventions
+    assert text_score(lambda *texts: bleu(*texts, order=2), outputs, references) == bleu(outputs, references, order=2)
+
+
+# ------------------------------------------------------------------ ROUGE and metrics of one output
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_rouge_n(seed: int) -> None:
+    """N-grams crossed off a list, one by one."""
+    drawn = random.Random(seed)
+    first, second = (drawn.choices("abc", k=drawn.randint(0, 7)) for _ in range(2))
+    for n in (1, 2, 3):
+        mine, left = ([text[i : i + n] for i in range(len(text) - n + 1)] for text in (first, second))
+        total, matched = len(mine) + len(left), 0
+        for gram in mine:
+            if gram in left:
+                left.remove(gram)
+                matched += 1
+        assert rouge_n(first, second, n=n) == pytest.approx(2 * matched / total if matched else 0.0, abs=1e-12)
+        assert rouge_n(first, second, n=n) == rouge_n(second, first, n=n)
+
+
+@pytest.mark.parametrize("kind", list(ROUGES))
+def test_rouge(kind: str) -> None:
+    """The mean over outputs of the best F1 over references, by hand."""
+    outputs, references, _ = corpus(4)
+
+    def f1(output: str, reference: str) -> float:
+        one, two = (re.findall("[a-z]+", text) for text in (output, reference))
+        return rouge_l(one, two) if kind == "l" else rouge_n(one, two, n=int(kind))
+
+    best = [max(f1(output, one) for one in group) for output, group in zip(outputs, references, strict=True)]
+    found = rouge([one.upper() for one in outputs], references, kind=kind)
+    assert found.value == pytest.approx(100 * sum(best) / len(best), abs=1e-10)
+    assert found.signature == f"metric:rouge-{kind}|level:output|references:best"
+    assert text_score(f"rouge-{kind}", outputs, references) == rouge(outputs, references, kind=kind)
+    assert rouge(["a b"], ["a b"], kind=kind).value == 100
+    assert rouge(["", "a b"], ["a b", "a b"], kind=kind).value == 50
+    stemmed = rouge(["cats here"], ["cat here"], kind=kind, tokenize=lambda text: [w.rstrip("s") for w in text.split()])
+    assert stemmed.value == 100 > rouge(["cats here"], ["cat here"], kind=kind).value
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_rouge_is_rouge_score_s(seed: int) -> None:
+    """The package of that name, without its stemmer, says the same."""
+    scorer = pytest.importorskip("rouge_score.rouge_scorer")
+    theirs = scorer.RougeScorer(["rouge1", "rouge2", "rougeL"])
+    outputs, references, _ = corpus(seed)
+    for kind, name in (("1", "rouge1"), ("2", "rouge2"), ("l", "rougeL")):
+        scores = [
+            theirs.score_multi(group, output)[name].fmeasure for output, group in zip(outputs, references, strict=True)
+        ]
+        assert rouge(outputs, references, kind=kind).value == pytest.approx(100 * sum(scores) / len(scores), abs=1e-9)
+
+
+def test_per_output() -> None:
+    """A plug-in of one output and one reference: nltk's METEOR, with a dictionary that knows no synonyms."""
+    meteor_score = pytest.importorskip("nltk.translate.meteor_score")
+    known = SimpleNamespace(synsets=lambda word: [])
+
+    def meteor(output: str, reference: str) -> float:
+        return 100 * meteor_score.single_meteor_score(reference.split(), output.split(), wordnet=known)
+
+    outputs, references, _ = corpus(2, 6)
+    found = text_score(per_output(meteor), outputs, references)
+    best = [max(meteor(output, one) for one in group) for output, group in zip(outputs, references, strict=True)]
+    assert found == TextScore(math.fsum(best) / 6, "metric:meteor|level:output|references:best")
+    assert 0 < found.value < 100
+    assert per_output(meteor, name="METEOR 1.0")(outputs, references).signature.startswith("metric:METEOR 1.0|")
+    one = ["a cat sat"]
+    assert per_output(lambda output, reference: len(output) - len(reference))(one, [["a cat", "a"]]).value == 8
+
 
 # ------------------------------------------------------------------ refusals
 
@@ -200,7 +276,25 @@ def test_refusals() -> None:
         (lambda: ibleu(["a"], ["a"], []), r"sources: expected 1 texts, one for each output, got \[\]\."),
         (lambda: ibleu(["a"], ["a"], "a"), r"sources: expected 1 texts, one for each output, got 'a'\."),
         (lambda: sentence_bleu("a", "a", smoothing="exp2"), r"smoothing: expected one of .* Did you mean 'exp'\?"),
-        (lambda: text_score("rouge", ["a"], ["a"]), r"metric: expected one of 'bleu', 'chrf', 'ter', got 'rouge'\."),
+        (
+            lambda: text_score("rouge", ["a"], ["a"]),
+            r"metric: expected one of 'bleu', .*, 'rouge-l', got 'rouge'\. Did you mean 'rouge-",
+        ),
+        (lambda: text_score(5, ["a"], ["a"]), r"metric: expected one of 'bleu', .* got 5\."),
+        (lambda: text_score(lambda *texts: math.nan, ["a"], ["a"]), r"metric: expected <lambda> .*, got nan\. Give 0"),
+        (lambda: text_score(lambda *texts: 1.0, ["a"], []), r"references: expected 1, one or a list .*, got 0\."),
+        (lambda: rouge(["a"], ["a"], kind="L"), r"kind: expected one of '1', '2', 'l', got 'L'\."),
+        (lambda: rouge([], []), r"outputs: expected one text or more, got \[\]\."),
+        (lambda: rouge_n(["a"], ["a"], n=0), r"n: expected a whole number, at least 1, got 0\. Use 1 or 2\."),
+        (
+            lambda: per_output(lambda output, reference: None, name="mine")(["a"], ["a"]),
+            r"outputs\[0\]: expected mine to return a number, got \[None\]\. Give 0",
+        ),
+        (
+            lambda: per_output(lambda *texts: math.nan)(["a", "b"], ["a", "b"]),
+            r"outputs\[0\]: expected <lambda> .* \[nan",
+        ),
+        (lambda: per_output(lambda *texts: 1.0)(["a"], [[]]), r"references\[0\]: expected a text or a list of texts"),
         (
             lambda: text_score(lambda *texts: None, ["a"], ["a"]),
             r"metric: expected <lambda> to return a number",

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity, logsigmoid
 
 from treeavg.distill.sequences.align import Prompts
 from treeavg.distill.sequences.applications.prompts import joined
+from treeavg.distill.sequences.sampling.samplers import require_whole
 from treeavg.errors import ArgumentError, quote, unknown
 
 __all__ = [
@@ -44,7 +47,7 @@ def compressed(prompt: Prompts, keep: Tensor, *others: Prompts) -> Prompts:
     Raises
     ------
     ArgumentError
-        A keep-mask of another width.
+        A keep-mask of another width, or one that is not bool.
 
     Examples
     --------
@@ -53,6 +56,7 @@ def compressed(prompt: Prompts, keep: Tensor, *others: Prompts) -> Prompts:
     [[5, 7]]
     """
     _require_keeps(keep, prompt.attention)
+    _require_bool("keep", keep)
     attention = prompt.attention.bool() & keep
     return joined(Prompts(prompt.ids.expand_as(attention), attention.long()), *others)
 
@@ -79,7 +83,7 @@ def draw_keeps(logits: Tensor, attention: Tensor, *, samples: int, generator: to
     Raises
     ------
     ArgumentError
-        Shapes that differ.
+        Shapes that differ, logits that are NaN, or no masks asked for.
 
     Examples
     --------
@@ -87,6 +91,9 @@ def draw_keeps(logits: Tensor, attention: Tensor, *, samples: int, generator: to
     [[[True, False, False]]]
     """
     _require_keeps(logits, attention)
+    require_whole("samples", samples, 1)
+    if bool((logits.isnan() & attention.bool()).any()):
+        raise ArgumentError("logits: expected numbers, got NaN. Lower the learning rate, or look at the rewards.")
     chances = logits.detach().sigmoid().expand(samples, -1, -1)
     drawn = torch.rand(chances.shape, generator=generator, device=chances.device, dtype=chances.dtype) < chances
     return drawn & attention.bool()
@@ -112,7 +119,7 @@ def keep_log_prob(logits: Tensor, keeps: Tensor, attention: Tensor) -> Tensor:
     Raises
     ------
     ArgumentError
-        Shapes that differ.
+        Shapes that differ, or masks that are not bool.
 
     Examples
     --------
@@ -120,6 +127,7 @@ def keep_log_prob(logits: Tensor, keeps: Tensor, attention: Tensor) -> Tensor:
     [0.25]
     """
     _require_keeps(keeps, attention)
+    _require_bool("keeps", keeps)
     _require_keeps(logits, attention)
     signed = torch.where(keeps, logits, -logits)
     return torch.where(attention.bool(), logsigmoid(signed), torch.zeros_like(signed)).sum(-1)
@@ -169,8 +177,9 @@ def compression_reward(
             f"{tuple(divergences.shape)} and {None if distances is None else tuple(distances.shape)}. "
             "Sum the divergence over each completion: reduction='none', then .sum(1)."
         )
-    if not length_weight >= 0:
-        raise ArgumentError(f"length_weight: expected 0 or a positive number, got {quote(length_weight)}. Use 0.01.")
+    for name, weight, advice in (("length_weight", length_weight, 0.01), ("distance_weight", distance_weight, 1.0)):
+        if not 0 <= weight < math.inf:
+            raise ArgumentError(f"{name}: expected 0 or a positive number, got {quote(weight)}. Use {advice}.")
     if distances is None and distance_weight != 1.0:
         raise ArgumentError(
             f"distance_weight: expected distances with it, got {quote(distance_weight)} and none. Pass distances=..."
@@ -206,7 +215,7 @@ def keep_loss(
     Raises
     ------
     ArgumentError
-        Shapes that differ, an unknown baseline, or one mask where the baseline needs two.
+        Shapes that differ, an unknown baseline, one mask where the baseline needs two, or rewards that are not finite.
 
     References
     ----------
@@ -227,6 +236,8 @@ def keep_loss(
             f"rewards: expected one for each of the masks (K, B, P), got {tuple(rewards.shape)} for masks "
             f"{tuple(keeps.shape)}. Draw masks with draw_keeps."
         )
+    if not bool(rewards.isfinite().all()):
+        raise ArgumentError("rewards: expected finite numbers, got NaN or infinity. Give a failed mask a low reward.")
     advantages = rewards.detach()
     if baseline == "leave-one-out":
         if len(keeps) < 2:
@@ -283,6 +294,11 @@ def semantic_distance(first: Tensor, second: Tensor) -> Tensor:
     1.0
     """
     return 1 - cosine_similarity(first, second, dim=-1)
+
+
+def _require_bool(name: str, keeps: Tensor) -> None:
+    if keeps.dtype != torch.bool:
+        raise ArgumentError(f"{name}: expected bool, got {keeps.dtype}. Use draw_keeps, or {name}.bool().")
 
 
 def _require_keeps(value: Tensor, attention: Tensor) -> None:

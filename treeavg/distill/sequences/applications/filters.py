@@ -8,6 +8,7 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from treeavg.distill.sequences.metrics.rouge import rouge_l, words
 from treeavg.errors import ArgumentError, quote
 
 __all__ = [
@@ -27,62 +28,6 @@ Answer = TypeVar("Answer", bound=Hashable)
 
 #: English words that ask for what a language model cannot see or make, for `NovelTexts`.
 KEYWORDS = ("draw", "file", "files", "graph", "graphs", "image", "images", "map", "maps", "picture", "pictures", "plot")
-
-
-def words(text: str) -> list[str]:
-    """Return a text's words, without case and punctuation, in any script that puts spaces between them.
-
-    Parameters
-    ----------
-    text : str
-        Any text.
-
-    Returns
-    -------
-    list of str
-
-    Examples
-    --------
-    >>> words("Name two fruits, please!")
-    ['name', 'two', 'fruits', 'please']
-    """
-    return re.findall(r"\w+", text.casefold())
-
-
-def rouge_l(first: Sequence[Hashable], second: Sequence[Hashable]) -> float:
-    """Return the F1 of the longest common subsequence of two token sequences.
-
-    Parameters
-    ----------
-    first, second : sequence of hashable
-        Tokens, such as `words` of two texts.
-
-    Returns
-    -------
-    float
-        Between 0 and 1; 0 where one is empty.
-
-    Notes
-    -----
-    One step of whole-number arithmetic for each token of `second`: a bit for each token of `first`
-    [Hyyro 2004, figure 3].
-
-    Examples
-    --------
-    >>> rouge_l(["a", "b", "c", "d"], ["a", "x", "c", "d"])
-    0.75
-    """
-    if not first or not second:
-        return 0.0
-    places: dict[Hashable, int] = {}
-    for place, token in enumerate(first):
-        places[token] = places.get(token, 0) | 1 << place
-    everything = (1 << len(first)) - 1
-    unmatched = everything
-    for token in second:
-        found = unmatched & places.get(token, 0)
-        unmatched = ((unmatched + found) | (unmatched - found)) & everything
-    return 2 * (len(first) - unmatched.bit_count()) / (len(first) + len(second))
 
 
 @dataclass(frozen=True)
@@ -105,7 +50,7 @@ class NovelTexts:
     Raises
     ------
     ArgumentError
-        A number out of range.
+        A number out of range, or a text where there should be a list of them.
 
     References
     ----------
@@ -126,6 +71,7 @@ class NovelTexts:
 
     def __post_init__(self) -> None:
         _require_share("threshold", self.threshold)
+        _require_list("banned", self.banned)
         if not 0 <= self.shortest <= self.longest:
             raise ArgumentError(
                 f"shortest: expected a number of words from 0 to longest={self.longest}, got {quote(self.shortest)}. "
@@ -133,6 +79,8 @@ class NovelTexts:
             )
 
     def __call__(self, candidates: Sequence[str], pool: Sequence[str]) -> list[str]:
+        _require_list("candidates", candidates)
+        _require_list("pool", pool)
         seen = [self.tokenize(text) for text in pool]
         banned, kept = frozenset(self.banned), []
         for text in candidates:
@@ -169,7 +117,7 @@ class EquivalentPairs:
     Raises
     ------
     ArgumentError
-        A number out of range.
+        A number out of range, a candidate that is no pair, or an `entails` that returns NaN.
 
     References
     ----------
@@ -200,17 +148,27 @@ class EquivalentPairs:
     def __call__(self, candidates: Sequence[tuple[str, str]], pool: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
         seen = [(self.tokenize(first), self.tokenize(second)) for first, second in pool]
         kept = []
-        for pair in candidates:
+        for place, pair in enumerate(candidates):
+            if isinstance(pair, str) or len(pair) != 2:
+                raise ArgumentError(f"candidates[{place}]: expected a pair of texts, got {quote(pair)}. Pass tuples.")
             first, second = self.tokenize(pair[0]), self.tokenize(pair[1])
             low, high = self.ratio[0] * len(first), self.ratio[1] * len(first)
             if not first or not second or not low <= len(second) <= high or _alike(first, second, self.copy):
                 continue
             if any(_alike(first, one, self.repeat) and _alike(second, two, self.repeat) for one, two in seen):
                 continue
-            if self.entails(*pair) >= self.threshold and self.entails(pair[1], pair[0]) >= self.threshold:
+            if self._follows(*pair) and self._follows(pair[1], pair[0]):
                 kept.append(pair)
                 seen.append((first, second))
         return kept
+
+    def _follows(self, premise: str, hypothesis: str) -> bool:
+        found = self.entails(premise, hypothesis)
+        if found != found:
+            raise ArgumentError(
+                f"entails: expected a probability, got nan for {quote(premise)}. Give 0 to what cannot be judged."
+            )
+        return found >= self.threshold
 
 
 def majority_vote(answers: Sequence[Answer | None]) -> Answer | None:
@@ -317,15 +275,38 @@ def judge_score(
     float or None
         None where there is no number, or one off the scale: such a judgement is left out, not clipped.
 
+    Raises
+    ------
+    ArgumentError
+        A pattern that is no regular expression with one group, or that finds what is no number; a scale upside down.
+
     Examples
     --------
     >>> judge_score("Clear and right. Score: 4"), judge_score("I like it"), judge_score("Score: 40")
     (4.0, None, None)
     """
-    found = re.findall(pattern, text, flags=re.IGNORECASE)
+    if not low < high:
+        raise ArgumentError(f"low, high: expected low < high, got {quote(low)} and {quote(high)}. Use 0 and 5.")
+    try:
+        known = re.compile(pattern, flags=re.IGNORECASE)
+    except re.error as error:
+        raise ArgumentError(
+            f"pattern: expected a regular expression, got {quote(pattern)}: {error}. Mend it."
+        ) from None
+    if known.groups != 1:
+        raise ArgumentError(
+            f"pattern: expected one group, the number, got {known.groups} in {quote(pattern)}. Put brackets around the "
+            "number, and (?:...) around the rest."
+        )
+    found = known.findall(text)
     if not found:
         return None
-    score = float(found[-1])
+    try:
+        score = float(found[-1])
+    except ValueError:
+        raise ArgumentError(
+            f"pattern: expected its group to find a number, got {quote(found[-1])}. Use (-?\\d+(?:\\.\\d+)?)."
+        ) from None
     return score if low <= score <= high else None
 
 
@@ -333,6 +314,12 @@ def _alike(first: Sequence[str], second: Sequence[str], threshold: float) -> boo
     """Tell whether the ROUGE-L reaches the threshold; lengths alone often say no."""
     bound = 2 * min(len(first), len(second))
     return bound >= threshold * (len(first) + len(second)) and rouge_l(first, second) >= threshold
+
+
+def _require_list(name: str, texts: Sequence[str]) -> None:
+    """Raise an ArgumentError for a text: its letters would be taken for texts."""
+    if isinstance(texts, str):
+        raise ArgumentError(f"{name}: expected a list of texts, got {quote(texts)}. Put it in a list.")
 
 
 def _require_share(name: str, value: float) -> None:

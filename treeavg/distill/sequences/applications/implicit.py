@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from treeavg.distill.sequences.align import Completions, Prompts, causal_logits, frozen, position_ids
-from treeavg.distill.sequences.applications.prompts import joined
+from treeavg.distill.sequences.applications.prompts import joined, require_rows
 from treeavg.distill.sequences.applications.soft_prompts import require_causal
 from treeavg.distill.sequences.losses.tokens import sequence_nll
 from treeavg.errors import ArgumentError, quote
@@ -103,7 +103,8 @@ def implicit_chain(
     Raises
     ------
     ArgumentError
-        Other numbers of layers, widths that differ, an empty chain, or an encoder-decoder model.
+        Other numbers of layers or maps, widths that differ, an empty chain, an encoder-decoder model, or as many
+        questions as there are not answers.
 
     References
     ----------
@@ -122,6 +123,7 @@ def implicit_chain(
     """
     require_causal(model)
     require_causal(teacher)
+    require_rows(len(batch.ids), answers)
     width = batch.ids.shape[1]
     read = joined(batch, chains)
     if not width or not bool(batch.attention[:, -1].bool().all()):
@@ -137,6 +139,11 @@ def implicit_chain(
         raise ArgumentError(
             f"teacher: expected as many layers as the student's {len(states)}, got {len(known)}. "
             "Each layer stands for one token of the chain; take models of one depth."
+        )
+    if maps is not None and len(maps) != len(states):
+        raise ArgumentError(
+            f"maps: expected a module for each of the {len(states)} layers, got {len(maps)}. Pass nn.ModuleList of "
+            "nn.Linear."
         )
     lengths = chains.attention.sum(1)
     places = read.ids.shape[1] - lengths[:, None] + chain_positions(lengths, len(known))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
@@ -162,7 +163,7 @@ def rest_loss(nll: Tensor, rewards: Tensor, threshold: float) -> Tensor:
     Raises
     ------
     ArgumentError
-        Shapes that differ.
+        Shapes that differ, or a reward or a threshold that is NaN.
 
     References
     ----------
@@ -178,6 +179,8 @@ def rest_loss(nll: Tensor, rewards: Tensor, threshold: float) -> Tensor:
             f"rewards: expected a reward for each sample, nll of shape (samples,), got rewards {tuple(rewards.shape)} "
             f"and nll {tuple(nll.shape)}. Sum each sample's tokens."
         )
+    if bool(rewards.isnan().any()) or math.isnan(threshold):
+        raise ArgumentError("rewards, threshold: expected numbers, got NaN. Give a failed sample a low reward.")
     return torch.where(rewards > threshold, nll, torch.zeros_like(nll)).sum() / max(len(nll), 1)
 
 
@@ -259,7 +262,7 @@ def rest(
     Raises
     ------
     ArgumentError
-        A number out of range, or no examples at all.
+        A number out of range, no examples at all, or an `evaluate` that returns NaN.
 
     References
     ----------
@@ -274,19 +277,25 @@ def rest(
     """
     _require_count("grow", grow)
     _require_count("improve", improve)
-    best, steps = evaluate(policy), []
+    best, steps = _value(evaluate(policy)), []
     for number in range(grow):
         examples = [*data, *sample(policy)]
         scores = [float(reward(example)) for example in examples]
         for threshold in rest_thresholds(scores, improve):
             kept = [example for example, score in zip(examples, scores, strict=True) if score > threshold]
             trained = fit(policy, kept)
-            value = evaluate(trained)
+            value = _value(evaluate(trained))
             steps.append(Improvement(number, threshold, len(kept), value, value > best))
             if not value > best:
                 break
             policy, best = trained, value
     return Learnt(policy, steps)
+
+
+def _value(found: float) -> float:
+    if math.isnan(found):
+        raise ArgumentError("evaluate: expected a number, got NaN. Give a failed output a low reward.")
+    return found
 
 
 def _require_count(name: str, value: int) -> None:

@@ -19,8 +19,8 @@ def group_advantages(rewards: Tensor, *, scale: bool = True, epsilon: float = 1e
 
     Parameters
     ----------
-    rewards : Tensor, floating, shape (B, G)
-        Rewards of G >= 2 samples for each of B inputs.
+    rewards : Tensor, shape (B, G)
+        Rewards of G >= 2 samples for each of B inputs; whole numbers and bool count as float32.
     scale : bool, default True
         Divide by the group's standard deviation (that of a sample, G - 1) plus `epsilon`.
     epsilon : float, default 1e-4
@@ -55,6 +55,7 @@ def group_advantages(rewards: Tensor, *, scale: bool = True, epsilon: float = 1e
     if not epsilon > 0:
         raise ArgumentError(f"epsilon: expected a positive number, got {quote(epsilon)}. Use 1e-4.")
     rewards = rewards.detach()
+    rewards = rewards if rewards.is_floating_point() else rewards.float()
     advantages = rewards - rewards.mean(1, keepdim=True)
     if scale:
         advantages = advantages / (rewards.std(1, keepdim=True) + epsilon)
@@ -82,7 +83,7 @@ def rkl_advantages(teacher_log_prob: Tensor, student_log_prob: Tensor, mask: Ten
     Raises
     ------
     ArgumentError
-        Shapes that differ.
+        Shapes that differ, or a mask that is not bool.
 
     Examples
     --------
@@ -92,6 +93,7 @@ def rkl_advantages(teacher_log_prob: Tensor, student_log_prob: Tensor, mask: Ten
     """
     _same_shape("student_log_prob", student_log_prob, "teacher_log_prob", teacher_log_prob)
     _same_shape("mask", mask, "teacher_log_prob", teacher_log_prob)
+    _require_bool(mask)
     return (teacher_log_prob - student_log_prob).detach().masked_fill(~mask, 0.0)
 
 
@@ -140,7 +142,8 @@ def grpo_loss(
     Raises
     ------
     ArgumentError
-        Shapes that differ, a number out of range, or a reference without `beta` or the other way round.
+        Shapes that differ, a mask that is not bool, a number out of range, or a reference without `beta` or the other
+        way round.
 
     References
     ----------
@@ -157,6 +160,7 @@ def grpo_loss(
         advantages = advantages[:, None].expand_as(log_prob)
     _same_shape("advantages", advantages, "log_prob", log_prob)
     _same_shape("mask", mask, "log_prob", log_prob)
+    _require_bool(mask)
     if not 0 < clip < 1:
         raise ArgumentError(f"clip: expected a number between 0 and 1, got {quote(clip)}. Use 0.2.")
     if not beta >= 0:
@@ -257,6 +261,11 @@ def tagged_reward(text: str, answer: str, *, tags: tuple[str, str] = ("think", "
     float
         0, 1 or 2. An answer is looked for in the last answer tags, also where the format is broken.
 
+    Raises
+    ------
+    ArgumentError
+        Another number of tags.
+
     References
     ----------
     [DeepSeek-AI 2025 (R1), section 2.2.2]: accuracy and format; comparing by string is ours.
@@ -268,6 +277,8 @@ def tagged_reward(text: str, answer: str, *, tags: tuple[str, str] = ("think", "
     >>> tagged_reward("<answer>4</answer>", "4"), tagged_reward("4", "4")
     (1.0, 0.0)
     """
+    if isinstance(tags, str) or len(tags) != 2:
+        raise ArgumentError(f"tags: expected two, of thought and answer, got {quote(tags)}. Use ('think', 'answer').")
     thought, final = (re.escape(tag) for tag in tags)
     inside = rf"((?:(?!</?(?:{thought}|{final})>).)*)"
     format_holds = re.fullmatch(
@@ -282,6 +293,11 @@ def _constant(name: str, value: Tensor, log_prob: Tensor, mask: Tensor) -> Tenso
     """Return log-probabilities without a gradient, 0 outside the mask."""
     _same_shape(name, value, "log_prob", log_prob)
     return value.detach().masked_fill(~mask, 0.0)
+
+
+def _require_bool(mask: Tensor) -> None:
+    if mask.dtype != torch.bool:
+        raise ArgumentError(f"mask: expected bool, got {mask.dtype}. Use mask.bool().")
 
 
 def _same_shape(name: str, value: Tensor, like: str, other: Tensor) -> None:

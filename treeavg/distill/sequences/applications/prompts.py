@@ -138,6 +138,15 @@ def _without_adapters(model: nn.Module) -> Iterator[nn.Module]:
         yield inner
 
 
+def require_rows(rows: int, completions: Completions) -> None:
+    """Raise an ArgumentError where there are not as many completions as inputs."""
+    if len(completions.ids) != rows:
+        raise ArgumentError(
+            f"completions: expected one for each of the {rows} inputs, got {len(completions.ids)}. Repeat the inputs "
+            "where each has several."
+        )
+
+
 def joined(*parts: Prompts, side: str = "left") -> Prompts:
     """Return inputs made of several parts, such as a prompt and the input itself, padded anew.
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from treeavg.distill.sequences.align import Completions, Prompts, align
 from treeavg.distill.sequences.applications.prompts import Divergence, joined, prompt_removal_loss
 from treeavg.distill.sequences.losses.tokens import sequence_nll
+from treeavg.distill.sequences.sampling.samplers import require_whole
 from treeavg.errors import ArgumentError, quote
 
 __all__ = ["Removal", "answer_loss", "internalised", "internalising_loss", "reset_state"]
@@ -100,7 +101,7 @@ class Removal:
 
     def __post_init__(self) -> None:
         for name, value, advice in (("per_epoch", self.per_epoch, "8.0"), ("smoothing", self.smoothing, "4.0")):
-            if not value > 0 or (name == "per_epoch" and not value < math.inf):
+            if not isinstance(value, (int, float)) or not value > 0 or (name == "per_epoch" and not value < math.inf):
                 raise ArgumentError(f"{name}: expected a positive number, got {quote(value)}. Use {advice}.")
 
     def count(self, epoch: float) -> int:
@@ -160,11 +161,17 @@ class Removal:
         Tensor
             int64, shape (rows,); may exceed a chain's length.
 
+        Raises
+        ------
+        ArgumentError
+            A number out of range.
+
         Examples
         --------
         >>> Removal(smoothing=math.inf).draw(1.0, 3).tolist()
         [8, 8, 8]
         """
+        require_whole("rows", rows, 0)
         # P(o >= k) = exp(-smoothing k), so that o is the floor of an exponential variable; 1 - u is never 0.
         uniform = 1 - torch.rand(rows, generator=generator, dtype=torch.float64)
         extra = (-uniform.log() / self.smoothing).floor().long()
@@ -191,7 +198,7 @@ def internalised(chains: Completions, answers: Completions, removed: Tensor) -> 
     Raises
     ------
     ArgumentError
-        Numbers of rows that differ, or a negative number.
+        Numbers of rows that differ, a negative number, or one that is not whole.
 
     Examples
     --------
@@ -205,6 +212,8 @@ def internalised(chains: Completions, answers: Completions, removed: Tensor) -> 
             f"removed: expected a number for each chain and answer, got {tuple(removed.shape)} for {len(chains.ids)} "
             f"chains and {len(answers.ids)} answers. Batch them alike."
         )
+    if removed.is_floating_point():
+        raise ArgumentError(f"removed: expected int64, got {removed.dtype}. Use Removal().draw(...).")
     if bool((removed < 0).any()):
         raise ArgumentError(f"removed: expected no negative number, got {int(removed.min())}. Use Removal().draw(...).")
     left = chains.mask & (chains.mask.cumsum(1) > removed.to(chains.mask.device)[:, None])

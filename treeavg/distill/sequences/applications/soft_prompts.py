@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from treeavg.distill.sequences.align import Completions, Prompts, causal_logits, frozen, position_ids
-from treeavg.distill.sequences.applications.prompts import KL, Divergence, joined, teacher_scores
-from treeavg.errors import ArgumentError
+from treeavg.distill.sequences.applications.prompts import KL, Divergence, joined, require_rows, teacher_scores
+from treeavg.errors import ArgumentError, quote
 
 __all__ = ["SoftPrompt", "soft_prompt_logits", "soft_prompt_loss"]
 
@@ -39,6 +39,10 @@ class SoftPrompt(nn.Module):
 
     def __init__(self, vectors: Tensor) -> None:
         super().__init__()
+        if not vectors.is_floating_point():
+            raise ArgumentError(
+                f"vectors: expected floating numbers, got {vectors.dtype}. Use SoftPrompt.from_tokens(model, ids)."
+            )
         if vectors.dim() != 2 or len(vectors) < 1:
             raise ArgumentError(
                 f"vectors: expected shape (n, H), n at least 1, got {tuple(vectors.shape)}. "
@@ -61,6 +65,11 @@ class SoftPrompt(nn.Module):
         -------
         SoftPrompt
 
+        Raises
+        ------
+        ArgumentError
+            Tokens that the model does not have.
+
         Examples
         --------
         >>> from transformers import GPT2Config, GPT2LMHeadModel
@@ -68,6 +77,7 @@ class SoftPrompt(nn.Module):
         >>> SoftPrompt.from_tokens(GPT2LMHeadModel(config), torch.tensor([2, 3])).vectors.shape
         torch.Size([2, 8])
         """
+        require_known("ids", ids, model)
         return cls(embeddings(model)(ids))
 
 
@@ -93,7 +103,7 @@ def soft_prompt_logits(model: nn.Module, soft: SoftPrompt, batch: Prompts, compl
     Raises
     ------
     ArgumentError
-        An encoder-decoder model, or another width.
+        An encoder-decoder model, another width, or as many inputs as there are not completions.
 
     Examples
     --------
@@ -106,6 +116,7 @@ def soft_prompt_logits(model: nn.Module, soft: SoftPrompt, batch: Prompts, compl
     torch.Size([1, 2, 8])
     """
     require_causal(model)
+    require_rows(len(batch.ids), completions)
     embed, count = embeddings(model), len(soft.vectors)
     before = _leading(batch, count)
     ids = torch.cat([before.ids, completions.ids.masked_fill(~completions.mask, 0)], 1)
@@ -198,6 +209,16 @@ def embeddings(model: nn.Module) -> Any:
     """Return a Hugging Face model's layer of token embeddings."""
     inner: Any = model
     return inner.get_input_embeddings()
+
+
+def require_known(name: str, ids: Tensor, model: nn.Module) -> None:
+    """Raise an ArgumentError for tokens that a model does not have."""
+    size = embeddings(model).weight.shape[0]
+    if ids.dtype != torch.int64 or bool(((ids < 0) | (ids >= size)).any()):
+        raise ArgumentError(
+            f"{name}: expected int64 from 0 to {size - 1}, the model's tokens, got {ids.dtype} {quote(ids.tolist())}. "
+            "Take them from the model's tokenizer."
+        )
 
 
 def require_causal(model: nn.Module) -> None:

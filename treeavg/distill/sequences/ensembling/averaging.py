@@ -51,7 +51,7 @@ def average(
     Raises
     ------
     ArgumentError
-        No teacher, different shapes, an unknown kind, weights or ids out of place.
+        No teacher, different shapes, an unknown kind, weights, ids or a temperature out of place.
 
     Notes
     -----
@@ -75,6 +75,7 @@ def average(
             f"ids: expected {'the outputs (B, T)' if ids is None else 'None'} for {kind!r}, got "
             f"{'None' if ids is None else 'a tensor'}. Only 'prefix' looks at the outputs."
         )
+    _require_temperature(temperature)
     shares = _shares(weights, len(teachers))
     if kind == "geometric":
         mean = sum(share * _law(logits, temperature) for share, logits in zip(shares, teachers, strict=True) if share)
@@ -104,7 +105,7 @@ def prefix_weights(
     teachers : sequence of Tensor, floating, shape (B, T, V)
         Logits of K teachers.
     ids : Tensor, int64, shape (B, T)
-        The outputs.
+        The outputs; places after the end hold any token of the vocabulary.
     weights : sequence of float, length K, optional
         The teachers' weights before the first token. Default: equal.
     temperature : float, default 1.0
@@ -133,6 +134,14 @@ def prefix_weights(
             f"ids: expected shape {tuple(teachers[0].shape[:2])} as the teachers' logits, got {tuple(ids.shape)}. "
             "Align all teachers to the same outputs."
         )
+    size = teachers[0].shape[-1]
+    if ids.dtype != torch.int64 or bool(((ids < 0) | (ids >= size)).any()):
+        least, most = (float(ids.min()), float(ids.max())) if ids.numel() else (0.0, 0.0)
+        raise ArgumentError(
+            f"ids: expected int64 from 0 to {size - 1}, the teachers' vocabulary, got {ids.dtype} from {least:g} to "
+            f"{most:g}. Fill what stands after the end: ids.masked_fill(~mask, 0)."
+        )
+    _require_temperature(temperature)
     before = []
     for share, logits in zip(_shares(weights, len(teachers)), teachers, strict=True):
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32)) / temperature
@@ -160,12 +169,18 @@ def _require_alike(teachers: Sequence[Tensor]) -> None:
             )
 
 
+def _require_temperature(temperature: float) -> None:
+    if not isinstance(temperature, (int, float)) or not 0 < temperature < math.inf:
+        raise ArgumentError(f"temperature: expected a positive number, got {quote(temperature)}. Use 1.0.")
+
+
 def _shares(weights: Sequence[float] | None, count: int) -> list[float]:
     """Return the weights by their sum."""
     if weights is None:
         return [1 / count] * count
-    total = math.fsum(weights)
-    if len(weights) != count or min(weights) < 0 or not 0 < total < math.inf:
+    numbers = all(isinstance(weight, (int, float)) for weight in weights)
+    total = math.fsum(weights) if numbers else math.nan
+    if len(weights) != count or not 0 < total < math.inf or min(weights) < 0:
         raise ArgumentError(
             f"weights: expected {count} non-negative numbers, one for each teacher, not all 0, got "
             f"{quote(list(weights))}. Pass None for equal weights."
@@ -224,6 +239,10 @@ def union(outputs: Sequence[Sequence[Hashable]], *, weights: Sequence[float] | N
     if not outputs:
         raise ArgumentError("outputs: expected one teacher or more, got none. Pass a list of lists of outputs.")
     for place, one in enumerate(outputs):
+        if isinstance(one, str):
+            raise ArgumentError(
+                f"outputs[{place}]: expected a list of a teacher's outputs, got {quote(one)}. Put it in a list."
+            )
         if len(one) != len(outputs[0]):
             raise ArgumentError(
                 f"outputs[{place}]: expected {len(outputs[0])} outputs as in outputs[0], got {len(one)}. Decode the "
@@ -233,7 +252,12 @@ def union(outputs: Sequence[Sequence[Hashable]], *, weights: Sequence[float] | N
     examples = []
     for place, targets in enumerate(zip(*outputs, strict=True)):
         merged: dict[Hashable, float] = {}
-        for share, target in zip(shares, targets, strict=True):
+        for teacher, (share, target) in enumerate(zip(shares, targets, strict=True)):
+            if not isinstance(target, Hashable):
+                raise ArgumentError(
+                    f"outputs[{teacher}][{place}]: expected a text or a tuple of ids, got {quote(target)}. Use "
+                    "tuple(ids)."
+                )
             if share:
                 merged[target] = merged.get(target, 0.0) + share
         examples += [Example(place, target, weight) for target, weight in merged.items()]

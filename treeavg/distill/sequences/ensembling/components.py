@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad as padded
 
-from treeavg.distill.sequences.align import Prompts, frozen, position_ids, prompts, unwrapped
+from treeavg.distill.sequences.align import Prompts, prompts, unwrapped
 from treeavg.distill.sequences.ensembling.beam import beam_search
+from treeavg.distill.sequences.ensembling.decoders import CausalRows, EncoderDecoderRows
 from treeavg.distill.sequences.ensembling.protocol import BeamOptions, Component, Decoder, Forced
-from treeavg.distill.sequences.running import cache_name
 from treeavg.errors import ArgumentError, quote
 
 __all__ = ["FunctionComponent", "ModelComponent", "pivot_inputs"]
@@ -27,7 +26,8 @@ class ModelComponent:
     ----------
     model : torch.nn.Module
         Causal or encoder-decoder, as its config says; adapters and wrappers for several processes are seen through.
-        It is put in evaluation mode for each pass, and back.
+        It is put in evaluation mode for each pass, and back. Components of one model, the same object, with different
+        inputs (a direct source and its pivots, say) go through it together, as one wider batch.
     inputs : Prompts
         Prompts padded on the left for a causal model, the encoder's inputs for another.
     tokens : mapping of str to int, optional
@@ -37,7 +37,8 @@ class ModelComponent:
     Raises
     ------
     ArgumentError
-        An empty input, a causal prompt with padding on the right, an encoder-decoder without a decoder's start token.
+        An empty input, tokens that the model does not have, a causal prompt with padding on the right, an
+        encoder-decoder without a decoder's start token.
 
     Examples
     --------
@@ -59,6 +60,14 @@ class ModelComponent:
                 f"inputs[{empty[0]}]: expected one token or more, got an empty input. Begin each input with the start "
                 "token, or end it with the end token."
             )
+        known = vocabulary_size(self.model)
+        wrong = attention.bool() & ((self.inputs.ids < 0) | (self.inputs.ids >= known))
+        if bool(wrong.any()):
+            row, column = wrong.nonzero()[0].tolist()
+            raise ArgumentError(
+                f"inputs[{row}]: expected ids from 0 to {known - 1}, the model's, got "
+                f"{int(self.inputs.ids[row, column])}. Use the tokenizer that belongs to the model."
+            )
         if config.is_encoder_decoder:
             start = getattr(config, "decoder_start_token_id", None)
             if not isinstance(start, int):
@@ -66,7 +75,7 @@ class ModelComponent:
                     f"model.config.decoder_start_token_id: expected a token id, got {quote(start)}. Set it to the "
                     "token that the model was trained to begin with."
                 )
-        elif not bool(attention[:, -1].all()):
+        elif len(attention) and not bool(attention[:, -1].all()):
             raise ArgumentError(
                 "inputs: expected prompts padded on the left, as the model is causal, got padding at the end. Use "
                 "prompts(..., side='left')."
@@ -99,82 +108,71 @@ class ModelComponent:
         torch.Size([2, 9])
         """
         model = unwrapped(self.model)
-        return (_EncoderDecoder if model.config.is_encoder_decoder else _Causal)(model, self.inputs)
+        return (EncoderDecoderRows if model.config.is_encoder_decoder else CausalRows)(model, self.inputs)
 
+    def stacks_with(self, other: Component) -> bool:
+        """Tell whether another component runs in the same pass: it does where its model is the same object.
 
-class _Cached:
-    """What both kinds of models share: rows, each of a sentence, and a cache that follows them."""
+        Parameters
+        ----------
+        other : Component
+            Any component.
 
-    def __init__(self, model: Any, inputs: Prompts) -> None:
-        self.model = model
-        self.device = model.device
-        self.ids, self.attention = inputs.ids.to(self.device), inputs.attention.to(self.device)
-        self.sentence = torch.arange(len(self.ids), device=self.device)
-        self.cache: Any = None
-        self.cache_name = cache_name(model)
+        Returns
+        -------
+        bool
 
-    def call(self, arguments: dict[str, Any]) -> Tensor:
-        """Return the logits (R, V) after the last token, and keep the cache."""
-        with frozen(self.model):
-            output = self.model(**{self.cache_name: self.cache}, use_cache=True, return_dict=True, **arguments)
-        self.cache = getattr(output, self.cache_name, None)
-        if not hasattr(self.cache, "reorder_cache"):
-            raise ArgumentError(
-                f"model: expected a cache that can be put in order, got {type(self.cache).__name__} from "
-                f"{type(self.model).__name__}. Use FunctionComponent, which needs no cache."
+        Examples
+        --------
+        >>> from transformers import GPT2Config, GPT2LMHeadModel
+        >>> model = GPT2LMHeadModel(GPT2Config(vocab_size=9, n_embd=8, n_layer=1, n_head=1))
+        >>> direct, pivot = (ModelComponent(model, prompts([row], pad=0, side="left")) for row in ([5, 6], [7]))
+        >>> direct.stacks_with(pivot)
+        True
+        """
+        return isinstance(other, ModelComponent) and other.model is self.model
+
+    def stacked(self, others: Sequence[Component]) -> Decoder:
+        """Return a fresh start of all sentences of this component, then of those of others with the same model.
+
+        Parameters
+        ----------
+        others : sequence of Component
+            Components that `stacks_with` accepts.
+
+        Returns
+        -------
+        Decoder
+            Of all inputs, padded to one width.
+
+        Examples
+        --------
+        >>> from transformers import GPT2Config, GPT2LMHeadModel
+        >>> model = GPT2LMHeadModel(GPT2Config(vocab_size=9, n_embd=8, n_layer=1, n_head=1))
+        >>> direct, pivot = (ModelComponent(model, prompts([row], pad=0, side="left")) for row in ([5, 6], [7]))
+        >>> direct.stacked([pivot]).first().shape
+        torch.Size([2, 9])
+        """
+        every = [self.inputs, *(other.inputs for other in others if isinstance(other, ModelComponent))]
+        width = max(inputs.ids.shape[1] for inputs in every)
+        on_right = unwrapped(self.model).config.is_encoder_decoder
+        parts = []
+        for inputs in every:
+            extra = width - inputs.ids.shape[1]
+            sides = (0, extra) if on_right else (extra, 0)
+            parts.append(
+                [padded(part, sides).to(self.inputs.ids.device) for part in (inputs.ids, inputs.attention.long())]
             )
-        logits: Tensor = output.logits[:, -1]
-        return logits
-
-    def reorder(self, parents: Tensor) -> bool:
-        """Have the cache's rows follow; tell whether the rows' sentences changed."""
-        sentence = self.sentence[parents]
-        moved = not torch.equal(sentence, self.sentence)
-        self.sentence = sentence
-        # Rows of one sentence share what was read from its input: only where sentences moved must that follow too.
-        own = self.cache if moved else getattr(self.cache, "self_attention_cache", self.cache)
-        own.reorder_cache(parents)
-        return moved
+        ids, attention = (torch.cat(column) for column in zip(*parts, strict=True))
+        return replace(self, inputs=Prompts(ids, attention)).decoder()
 
 
-class _Causal(_Cached):
-    """A causal model after its prompts."""
-
-    def first(self) -> Tensor:
-        return self._next(self.ids)
-
-    def step(self, parents: Tensor, tokens: Tensor) -> Tensor:
-        parents, tokens = parents.to(self.device), tokens.to(self.device)
-        self.reorder(parents)
-        self.attention = torch.cat([self.attention[parents], self.attention.new_ones(len(parents), 1)], 1)
-        return self._next(tokens[:, None])
-
-    def _next(self, ids: Tensor) -> Tensor:
-        positions = position_ids(self.attention)[:, -ids.shape[1] :]
-        known = inspect.signature(self.model.forward).parameters
-        some = {"position_ids": positions, "logits_to_keep": 1}  # not every model takes these
-        arguments = {"input_ids": ids, "attention_mask": self.attention}
-        return self.call(arguments | {name: value for name, value in some.items() if name in known})
-
-
-class _EncoderDecoder(_Cached):
-    """An encoder-decoder after its encoder; `ids` are the encoder's."""
-
-    def first(self) -> Tensor:
-        with frozen(self.model):
-            self.encoded: Tensor = self.model.get_encoder()(input_ids=self.ids, attention_mask=self.attention)[0]
-        self.states, self.mask = self.encoded, self.attention
-        return self._next(torch.full_like(self.sentence, self.model.config.decoder_start_token_id))
-
-    def step(self, parents: Tensor, tokens: Tensor) -> Tensor:
-        if self.reorder(parents.to(self.device)):
-            self.states, self.mask = self.encoded[self.sentence], self.attention[self.sentence]
-        return self._next(tokens.to(self.device))
-
-    def _next(self, tokens: Tensor) -> Tensor:
-        return self.call(
-            {"encoder_outputs": (self.states,), "attention_mask": self.mask, "decoder_input_ids": tokens[:, None]}
-        )
+def vocabulary_size(model: nn.Module) -> int:
+    """Return how many tokens a model can read."""
+    inner = unwrapped(model)
+    layer = inner.get_input_embeddings() if hasattr(inner, "get_input_embeddings") else None
+    weight = getattr(layer, "weight", None)
+    return int(inner.config.vocab_size if weight is None else weight.shape[0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -215,19 +213,27 @@ class FunctionComponent:
         >>> FunctionComponent(lambda _, prefixes: torch.zeros(len(prefixes), 5), 2, 5).decoder().first().shape
         torch.Size([2, 5])
         """
-        return _Function(self.law, self.sentences)
+        return _Function(self.law, self.sentences, self.size)
 
 
 class _Function:
     """The prefixes of a function's rows."""
 
-    def __init__(self, law: Callable[[Tensor, Tensor], Tensor], sentences: int) -> None:
-        self.law = law
+    def __init__(self, law: Callable[[Tensor, Tensor], Tensor], sentences: int, size: int) -> None:
+        self.law, self.size = law, size
         self.sentence = torch.arange(sentences)
         self.prefixes = torch.zeros(sentences, 0, dtype=torch.int64)
 
     def first(self) -> Tensor:
-        return self.law(self.sentence, self.prefixes)
+        logits = self.law(self.sentence, self.prefixes)
+        wanted = (len(self.sentence), self.size)
+        if not isinstance(logits, Tensor) or tuple(logits.shape) != wanted:
+            got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+            raise ArgumentError(
+                f"law: expected logits of shape {wanted}, a row for each prefix, got {got}. Expand a law that is the "
+                "same for all rows: row.expand(len(prefixes), -1)."
+            )
+        return logits
 
     def step(self, parents: Tensor, tokens: Tensor) -> Tensor:
         parents, tokens = parents.cpu(), tokens.cpu()

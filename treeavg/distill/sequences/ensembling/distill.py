@@ -12,11 +12,19 @@ from torch import nn
 from treeavg.distill.sequences.align import prompts, unwrapped
 from treeavg.distill.sequences.ensembling.averaging import union
 from treeavg.distill.sequences.ensembling.beam import beam_search
-from treeavg.distill.sequences.ensembling.components import ModelComponent
+from treeavg.distill.sequences.ensembling.components import ModelComponent, vocabulary_size
 from treeavg.distill.sequences.ensembling.ebbs import ebbs
 from treeavg.distill.sequences.ensembling.mbr import Output, mbr
-from treeavg.distill.sequences.ensembling.protocol import BeamOptions, Component, Forced, Hypothesis, shared_size
-from treeavg.distill.sequences.ensembling.voting import one, word_voting
+from treeavg.distill.sequences.ensembling.protocol import (
+    BeamOptions,
+    Component,
+    Forced,
+    Hypothesis,
+    forced_ids,
+    forced_lists,
+    shared_size,
+)
+from treeavg.distill.sequences.ensembling.voting import WEIGHTS, one
 from treeavg.errors import ArgumentError, quote, unknown
 
 __all__ = ["METHODS", "Target", "Teacher", "ensemble_targets"]
@@ -31,6 +39,8 @@ METHODS: dict[str, str] = {
     "mbr": "of each teacher's own beam output, the one that agrees most with all",
     "union": "every teacher's own beam output: K targets an input, that share its weight",
 }
+#: Word-level voting, and what a vote weighs.
+VOTING = {"soft-voting": "soft", "zero-one-voting": "zero_one"}
 #: Methods whose teachers decode alone, and so may differ in vocabulary where they can decode to text.
 ALONE = ("mbr", "union")
 
@@ -146,7 +156,8 @@ def ensemble_targets(
     forced : sequence of int, or N of them, optional
         Tokens that every output, or each one, starts with.
     batch_size : int, default 32
-        Examples decoded at once; examples of like length come together.
+        Examples decoded at once; examples of like length come together. Teachers that share a model are decoded in one
+        pass, as that many more rows.
     score_weights : bool, default False
         For ``"mbr"``: weigh each teacher's output as a reference by exp of its score; with ``alpha=1`` the geometric
         mean of its tokens' probabilities. Default: equal weights.
@@ -162,8 +173,8 @@ def ensemble_targets(
     Raises
     ------
     ArgumentError
-        No teacher, different numbers of inputs, different vocabularies where they must be shared, an option of another
-        method, or an input without any possible output.
+        No teacher, different numbers of inputs, an empty input or tokens that its model does not have, different
+        vocabularies where they must be shared, an option of another method, or an input without any possible output.
 
     References
     ----------
@@ -180,13 +191,10 @@ def ensemble_targets(
     """
     _require_options(teachers, method, vote, batch_size, score_weights, utility)
     count = len(teachers[0].inputs)
-    for place, teacher in enumerate(teachers):
-        if len(teacher.inputs) != count:
-            raise ArgumentError(
-                f"teachers[{place}].inputs: expected {count} inputs as in teachers[0], got {len(teacher.inputs)}. Give "
-                "every teacher its own form of the same examples, in one order."
-            )
-    each = _forced_each(forced, count)
+    _require_inputs(teachers, count)
+    each = forced_lists(forced, count, "inputs")
+    if each is not None and count:
+        forced_ids(each, count, options, shared_size([teacher.component([0]) for teacher in teachers]))
     order = sorted(range(count), key=lambda place: sum(len(teacher.inputs[place]) for teacher in teachers))
     found: list[Target] = []
     for start in range(0, count, batch_size):
@@ -194,31 +202,36 @@ def ensemble_targets(
         components = [teacher.component(places) for teacher in teachers]
         now = None if each is None else [each[place] for place in places]
         if method in ALONE:
-            batch = _alone(teachers, components, options, now, method, score_weights, utility)
+            batch = _alone(teachers, components, places, options, now, method, score_weights, utility)
         else:
-            outputs = _together(components, options, now, method, vote)
+            outputs = _together(components, places, options, now, method, vote)
             batch = [Target(row, output.ids, 1.0, output.score, None, None) for row, output in enumerate(outputs)]
         found += [target._replace(input=places[target.input]) for target in batch]
     return sorted(found, key=lambda target: target.input)
 
 
 def _together(
-    components: Sequence[Component], options: BeamOptions, forced: Forced | None, method: str, vote: str
+    components: Sequence[Component],
+    places: Sequence[int],
+    options: BeamOptions,
+    forced: Forced | None,
+    method: str,
+    vote: str,
 ) -> list[Hypothesis]:
-    """Return the components' common outputs."""
-    if method in ("soft-voting", "zero-one-voting"):
-        weight = method.removesuffix("-voting").replace("-", "_")
-        return word_voting(components, options, weight=weight, forced=forced)
-    if method == "ebbs":
+    """Return the components' common outputs; `places` are those of the batch's inputs."""
+    if method in VOTING:
+        found = ebbs(components, replace(options, beam=1), vote=WEIGHTS[VOTING[method]], forced=forced)
+    elif method == "ebbs":
         found = ebbs(components, options, vote=vote, forced=forced)
     else:
         found = beam_search(components, options, average=method, forced=forced)
-    return [one(outputs, row) for row, outputs in enumerate(found)]
+    return [one(outputs, place) for place, outputs in zip(places, found, strict=True)]
 
 
 def _alone(
     teachers: Sequence[Teacher],
     components: Sequence[Component],
+    places: Sequence[int],
     options: BeamOptions,
     forced: Forced | None,
     method: str,
@@ -234,7 +247,7 @@ def _alone(
     for teacher, component in zip(teachers, components, strict=True):
         own = options if teacher.eos_ids is None else replace(options, eos_ids=teacher.eos_ids, pad=teacher.pad)
         found = beam_search([component], own, forced=forced)
-        outputs.append([one(several, row) for row, several in enumerate(found)])
+        outputs.append([one(several, place) for place, several in zip(places, found, strict=True)])
         decode = teacher.decode
         texts.append([None if decode is None else decode(list(output.ids[:-1])) for output in outputs[-1]])
     targets = []
@@ -253,18 +266,26 @@ def _alone(
     return targets
 
 
-def _forced_each(forced: Forced | None, count: int) -> list[list[int]] | None:
-    """Return the forced tokens of each input."""
-    if not forced:
-        return None
-    for_all = [given for given in forced if isinstance(given, int)]
-    each = [for_all] * count if for_all else [list(given) for given in forced if not isinstance(given, int)]
-    if len(each) != count:
-        raise ArgumentError(
-            f"forced: expected a list of ids for each of the {count} inputs, got {len(each)} lists. Pass one list of "
-            "ids to force it on all."
-        )
-    return each
+def _require_inputs(teachers: Sequence[Teacher], count: int) -> None:
+    """Raise an ArgumentError for teachers' inputs that are not all there, or not for their models."""
+    for place, teacher in enumerate(teachers):
+        if len(teacher.inputs) != count:
+            raise ArgumentError(
+                f"teachers[{place}].inputs: expected {count} inputs as in teachers[0], got {len(teacher.inputs)}. Give "
+                "every teacher its own form of the same examples, in one order."
+            )
+        known = vocabulary_size(teacher.model) if count else 0
+        for number, ids in enumerate(teacher.inputs):
+            if not len(ids):
+                raise ArgumentError(
+                    f"teachers[{place}].inputs[{number}]: expected one token or more, got none. Begin each input with "
+                    "the start token, or end it with the end token."
+                )
+            if not 0 <= min(ids) <= max(ids) < known:
+                raise ArgumentError(
+                    f"teachers[{place}].inputs[{number}]: expected ids from 0 to {known - 1}, the model's, got "
+                    f"{quote(ids)}. Use the tokenizer that belongs to the model."
+                )
 
 
 def _require_options(
@@ -277,9 +298,10 @@ def _require_options(
 ) -> None:
     if method not in METHODS:
         raise unknown("method", method, METHODS)
-    if not teachers:
-        raise ArgumentError("teachers: expected one or more, got none. Pass a list of Teacher.")
-    if batch_size < 1:
+    if isinstance(teachers, Teacher) or not teachers:
+        got = "one outside a list" if isinstance(teachers, Teacher) else "none"
+        raise ArgumentError(f"teachers: expected one or more, got {got}. Pass a list of Teacher.")
+    if not isinstance(batch_size, int) or batch_size < 1:
         raise ArgumentError(f"batch_size: expected 1 or more examples, got {quote(batch_size)}. Use 32.")
     for name, given, home in (
         ("vote", vote != "mean", "ebbs"),

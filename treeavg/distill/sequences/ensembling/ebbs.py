@@ -59,9 +59,9 @@ def ebbs(
 
     Notes
     -----
-    One forward pass of each component a token; every component keeps a cache, and all caches are put in order alike.
-    The order of the components has no influence on the result, not even by rounding. With one component, or identical
-    ones, it is plain beam search.
+    One forward pass of each model a token, K times as wide for K components of one model; every model keeps a cache,
+    and all caches are put in order alike. The order of the components has no influence on votes and ties, not even by
+    rounding. With one component, or identical ones, it is plain beam search.
 
     References
     ----------
@@ -71,7 +71,9 @@ def ebbs(
     --------
     >>> from treeavg.distill.sequences.ensembling.components import FunctionComponent
     >>> laws = torch.tensor([[0, 0.55, 0.45, 0, 0], [0, 0, 0.45, 0.55, 0], [0, 0, 0.45, 0, 0.55]])
-    >>> models = [FunctionComponent(lambda _, prefixes, law=law: law.log()[None], 1, 5) for law in laws]
+    >>> models = [
+    ...     FunctionComponent(lambda _, prefixes, law=law: law.log().expand(len(prefixes), 5), 1, 5) for law in laws
+    ... ]
     >>> options = BeamOptions(eos_ids=[1, 2, 3, 4], max_length=1, min_length=0, beam=2)
     >>> best = ebbs(models, options)[0][0]  # each likes another token most, and all like token 2
     >>> best.ids, round(best.score, 4) == round(math.log(0.45), 4)
@@ -80,7 +82,7 @@ def ebbs(
     if vote not in VOTES:
         raise unknown("vote", vote, VOTES)
     keep = options.beam if lower is None else lower
-    if keep < options.beam:
+    if not isinstance(keep, int) or keep < options.beam:
         raise ArgumentError(
             f"lower: expected {options.beam} or more, the size of the beam, got {quote(lower)}. Leave it out for the "
             "size of the beam."

@@ -57,7 +57,7 @@ def mbr(
     Raises
     ------
     ArgumentError
-        No candidates, weights out of place, or a utility that is NaN.
+        No candidates, texts and ids together, weights out of place, or a utility that is no number.
 
     Notes
     -----
@@ -78,15 +78,21 @@ def mbr(
             f"candidates: expected a list of one output or more, got {quote(candidates)}. Pass each teacher's output "
             "for one input."
         )
-    shares = [1.0] * len(candidates) if weights is None else [float(weight) for weight in weights]
-    total = math.fsum(shares)
-    if len(shares) != len(candidates) or min(shares) < 0 or not 0 < total < math.inf:
+    kinds = {isinstance(candidate, str) for candidate in candidates}
+    if len(kinds) > 1 or not (kinds == {True} or all(hasattr(candidate, "__len__") for candidate in candidates)):
+        raise ArgumentError(
+            f"candidates: expected texts, or token ids of each teacher, got {quote(candidates)}. Decode all of them, "
+            "or none."
+        )
+    shares = [1.0] * len(candidates) if weights is None else list(weights)
+    total = math.fsum(shares) if all(isinstance(share, (int, float)) for share in shares) else math.nan
+    if len(shares) != len(candidates) or not 0 < total < math.inf or min(shares) < 0:
         raise ArgumentError(
             f"weights: expected {len(candidates)} non-negative numbers, one for each candidate, not all 0, got "
             f"{quote(shares)}. Pass None for equal weights."
         )
     # One entry for equal candidates, at the place of the first, with their summed weight.
-    keys: list[Output] = [candidate if isinstance(candidate, str) else tuple(candidate) for candidate in candidates]
+    keys = [_key(candidate) for candidate in candidates]
     summed: dict[Output, list[float]] = {}
     for key, share in zip(keys, shares, strict=True):
         summed.setdefault(key, []).append(share)
@@ -94,7 +100,8 @@ def mbr(
     score = sentence_bleu if utility is None else utility
     best = Choice(-1, -math.inf)
     for key in masses:
-        found = math.fsum(mass * score(key, reference) for reference, mass in masses.items()) / total
+        scores = [_number(score(key, reference)) for reference in masses]
+        found = math.fsum(mass * one for mass, one in zip(masses.values(), scores, strict=True)) / total
         if math.isnan(found):
             raise ArgumentError(
                 f"utility: expected numbers, got NaN for candidate {keys.index(key)}. Give 0 where two outputs cannot "
@@ -108,3 +115,16 @@ def mbr(
             "outputs cannot be compared."
         )
     return best
+
+
+def _key(candidate: Output) -> Output:
+    """Return a candidate that equal ones are equal to, tensors and arrays of ids included."""
+    if isinstance(candidate, str):
+        return candidate
+    return tuple(candidate.tolist() if hasattr(candidate, "tolist") else candidate)
+
+
+def _number(value: object) -> float:
+    if isinstance(value, (int, float)) or hasattr(value, "__float__"):
+        return float(value)
+    raise ArgumentError(f"utility: expected a number, got {quote(value)}. Return how alike the two outputs are.")

@@ -1,7 +1,8 @@
 """The frame of all beam searches here: hypotheses shared by several models, one row each, cached by each model.
 
-At every token each model scores the same rows. A rule (`ebbs`, `beam`) turns these scores into the best extensions of
-each sentence; the frame ends some, drops others, and tells every model which rows go on.
+At every token each model scores the same rows; components of one model do so in one pass. A rule (`ebbs`, `beam`)
+turns these scores into the best extensions of each sentence; the frame ends some, drops others, and tells every model
+which rows go on.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from treeavg.distill.sequences.ensembling.passes import Passes
 from treeavg.distill.sequences.ensembling.protocol import (
     BeamOptions,
     Component,
@@ -53,7 +55,13 @@ class Step:
 
     def log_probs(self, place: int) -> Tensor:
         """Return the next-token log-probabilities (R, V) of one component, on its own device."""
-        logits = self.logits[place][:, : self.size]
+        logits, rows = self.logits[place], len(self.rows.score)
+        if logits.dim() != 2 or logits.shape[0] != rows or logits.shape[1] < self.size:
+            raise ArgumentError(
+                f"components[{place}]: expected logits of shape ({rows}, {self.size}), a row for each hypothesis, got "
+                f"{tuple(logits.shape)} at token {self.time}. Look at what the component's decoder returns."
+            )
+        logits = logits[:, : self.size]
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32)) / self.options.temperature
         found = logits.log_softmax(-1)
         if bool(found[:, 0].isnan().any()):
@@ -164,8 +172,8 @@ def search(
         return []
     with torch.no_grad():
         beams = _Beams(sentences, size, options, forced_ids(forced, sentences, options, size))
-        decoders = [component.decoder() for component in components]
-        logits = [decoder.first() for decoder in decoders]
+        passes = Passes(components)
+        logits = passes.first()
         rows = beams.start(logits[0].device)
         for time in range(1, options.max_length + 2):
             now = None if beams.forced is None or time > beams.forced.shape[1] else beams.forced[:, time - 1]
@@ -173,7 +181,7 @@ def search(
             rows, parents, tokens = beams.advance(step, *choose(step))
             if len(parents) == 0:
                 break
-            logits = [decoder.step(parents, tokens) for decoder in decoders]
+            logits = passes.step(parents, tokens)
     return [sorted(found, key=lambda hypothesis: (-hypothesis.score, hypothesis.ids)) for found in beams.finished]
 
 

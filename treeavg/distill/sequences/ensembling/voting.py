@@ -39,7 +39,7 @@ def vote_tokens(log_probs: Tensor, *, weight: str = "soft") -> tuple[Tensor, Ten
     Raises
     ------
     ArgumentError
-        An unknown weight or another shape.
+        An unknown weight, another shape, or NaN.
 
     Examples
     --------
@@ -53,6 +53,8 @@ def vote_tokens(log_probs: Tensor, *, weight: str = "soft") -> tuple[Tensor, Ten
         raise ArgumentError(
             f"log_probs: expected shape (K, B, V), K at least 1, got {tuple(log_probs.shape)}. Stack one for each."
         )
+    if bool(log_probs.isnan().any()):
+        raise ArgumentError("log_probs: expected numbers, got NaN. Look at the models' weights and attention masks.")
     ballots = [best(law, 1) for law in log_probs]
     scores, tokens = (torch.cat(parts, 1) for parts in zip(*ballots, strict=True))
     votes, winners = merge(scores, tokens, len(ballots), 1, vote=WEIGHTS[weight])

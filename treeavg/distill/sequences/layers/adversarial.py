@@ -33,6 +33,9 @@ class Discriminator(nn.Module):
 
     def __init__(self, width: int, *, hidden: int = 128) -> None:
         super().__init__()
+        for where, number in (("width", width), ("hidden", hidden)):
+            if not isinstance(number, int) or number < 1:
+                raise ArgumentError(f"{where}: expected a whole number, at least 1, got {quote(number)}. Count again.")
         self.layers = nn.Sequential(nn.Linear(width, hidden), nn.LeakyReLU(0.2), nn.Linear(hidden, 1))
 
     def forward(self, features: Tensor) -> Tensor:
@@ -72,11 +75,21 @@ def pool(states: Tensor, mask: Tensor) -> Tensor:
     Tensor
         Shape (B, D); 0 where no position counts.
 
+    Raises
+    ------
+    ArgumentError
+        A mask that does not fit.
+
     Examples
     --------
     >>> pool(torch.tensor([[[1.0], [3.0], [9.0]]]), torch.tensor([[True, True, False]])).tolist()
     [[2.0]]
     """
+    if mask.dtype != torch.bool or mask.shape != states.shape[:2]:
+        raise ArgumentError(
+            f"mask: expected bool {tuple(states.shape[:2])}, as the states, got {mask.dtype} {tuple(mask.shape)}. Use "
+            "mask.bool()."
+        )
     kept = torch.where(mask[..., None], states, torch.zeros_like(states))
     return kept.sum(1) / mask.sum(1).clamp(min=1)[:, None]
 

@@ -123,7 +123,7 @@ def layer_weights(teacher: Sequence[Tensor], student: Tensor, *, sharpness: floa
     Raises
     ------
     ArgumentError
-        No layer, or a sharpness that is not positive.
+        No layer, shapes that differ, or a sharpness that is not positive.
 
     Examples
     --------
@@ -134,6 +134,12 @@ def layer_weights(teacher: Sequence[Tensor], student: Tensor, *, sharpness: floa
         raise ArgumentError("teacher: expected states of one layer at least, got none. Give hidden_states[1:].")
     if not 0 < sharpness < float("inf"):
         raise ArgumentError(f"sharpness: expected a positive number, got {quote(sharpness)}. Use 1.0.")
+    for place, states in enumerate(teacher):
+        if states.shape != student.shape:
+            raise ArgumentError(
+                f"teacher[{place}]: expected the student's shape {tuple(student.shape)}, got {tuple(states.shape)}. "
+                "Map the student's states first."
+            )
     scores = torch.stack([(student * states.to(student.dtype)).sum(-1) for states in teacher], -1)
     return (sharpness * scores).softmax(-1)
 
@@ -202,7 +208,7 @@ def hidden_loss(
     4.0
     """
     _require_known(norm, match, pair_reduction)
-    _require_states(teacher, student, pairs, mask, maps)
+    require_states(teacher, student, pairs, mask, maps)
     weighted = any(isinstance(pair.teacher, tuple) for pair in pairs)
     if not weighted and (detach_weights or sharpness != 1.0):
         raise ArgumentError(
@@ -212,22 +218,18 @@ def hidden_loss(
     shift = int(match == "inputs")
     total: Tensor | None = None
     for place, pair in enumerate(pairs):
-        own = _widened(student[_entry(pair.student, shift, student, "student", place)][mask])
+        own = widened(student[entry(pair.student, shift, student, "student", place)][mask])
         own = own if maps is None else maps(place, own)
         layers = pair.teacher if isinstance(pair.teacher, tuple) else (pair.teacher,)
-        found = [teacher[_entry(layer, shift, teacher, "teacher", place)][mask].detach() for layer in layers]
+        found = [teacher[entry(layer, shift, teacher, "teacher", place)][mask].detach() for layer in layers]
         target = found[0].to(own.dtype)
-        if target.shape != own.shape:
-            raise ArgumentError(
-                f"pairs[{place}]: expected states of one width, got {own.shape[-1]} from the student, "
-                f"{target.shape[-1]} from the teacher. Give maps=LinearMaps(student_width, teacher_width, len(pairs))."
-            )
+        require_width(target, own, place)
         if isinstance(pair.teacher, tuple):
             weights = layer_weights(found, own, sharpness=sharpness)
             weights = weights.detach() if detach_weights else weights
             target = torch.stack([states.to(own.dtype) for states in found], -1).mul(weights[:, None]).sum(-1)
-        distance = _distance(target, own, norm)
-        total = distance if total is None else total + distance
+        apart = distance(target, own, norm)
+        total = apart if total is None else total + apart
     assert total is not None
     if pair_reduction == "mean":
         total = total / len(pairs)
@@ -235,7 +237,7 @@ def hidden_loss(
     return reduce(losses, mask, reduction=reduction, n_items=n_items)
 
 
-def _distance(target: Tensor, own: Tensor, norm: str) -> Tensor:
+def distance(target: Tensor, own: Tensor, norm: str) -> Tensor:
     """Return the squared distances [N] of states [N, D]."""
     if norm == "l2":
         return (_unit(target) - _unit(own)).square().sum(-1)
@@ -251,12 +253,12 @@ def _unit(states: Tensor) -> Tensor:
     return states / torch.where(norms > 0, norms, 1)
 
 
-def _widened(states: Tensor) -> Tensor:
+def widened(states: Tensor) -> Tensor:
     """Return the states in single precision at least: sums of squares of half precision overflow."""
     return states.to(torch.promote_types(states.dtype, torch.float32))
 
 
-def _entry(layer: int, shift: int, states: Sequence[Tensor], side: str, place: int) -> int:
+def entry(layer: int, shift: int, states: Sequence[Tensor], side: str, place: int) -> int:
     """Return the place of a layer in hidden_states; raise an ArgumentError where it has none."""
     if not shift <= layer < len(states):
         what = "the inputs of layers" if shift else "layers"
@@ -265,6 +267,15 @@ def _entry(layer: int, shift: int, states: Sequence[Tensor], side: str, place: i
             "Select layers with the models' numbers of blocks."
         )
     return layer - shift
+
+
+def require_width(target: Tensor, own: Tensor, place: int) -> None:
+    """Raise an ArgumentError where a pair's states differ in width."""
+    if target.shape != own.shape:
+        raise ArgumentError(
+            f"pairs[{place}]: expected states of one width, got {own.shape[-1]} from the student, "
+            f"{target.shape[-1]} from the teacher. Give maps=LinearMaps(student_width, teacher_width, len(pairs))."
+        )
 
 
 def _require_known(norm: str, match: str, pair_reduction: str) -> None:
@@ -277,7 +288,7 @@ def _require_known(norm: str, match: str, pair_reduction: str) -> None:
         raise unknown("pair_reduction", pair_reduction, PAIR_REDUCTIONS)
 
 
-def _require_states(
+def require_states(
     teacher: Sequence[Tensor],
     student: Sequence[Tensor],
     pairs: Sequence[LayerPair],

@@ -184,7 +184,7 @@ def layer_angles(teacher: Sequence[Tensor], student: Tensor, mask: Tensor) -> Te
     Raises
     ------
     ArgumentError
-        No layer, or shapes that differ.
+        No layer, shapes that differ, or a mask that is not bool.
 
     Examples
     --------
@@ -194,6 +194,8 @@ def layer_angles(teacher: Sequence[Tensor], student: Tensor, mask: Tensor) -> Te
     """
     if not teacher:
         raise ArgumentError("teacher: expected states of one layer at least, got none. Give hidden_states[1:].")
+    if mask.dtype != torch.bool:
+        raise ArgumentError(f"mask: expected bool, got {mask.dtype}. Use mask.bool().")
     for place, states in enumerate(teacher):
         if states.shape != student.shape or states.shape[:-1] != mask.shape:
             raise ArgumentError(

@@ -31,7 +31,7 @@ def value_relations(values: Tensor, mask: Tensor) -> Tensor:
     Raises
     ------
     ArgumentError
-        Shapes that differ.
+        Shapes that differ, or a mask that is not bool.
 
     Examples
     --------
@@ -43,6 +43,8 @@ def value_relations(values: Tensor, mask: Tensor) -> Tensor:
             f"values: expected (B, heads, T, d) for the mask {tuple(mask.shape)}, got {tuple(values.shape)}. "
             "Reshape the values to heads."
         )
+    if mask.dtype != torch.bool:
+        raise ArgumentError(f"mask: expected bool, got {mask.dtype}. Use mask.bool().")
     there = mask[:, None, :, None]
     kept = torch.where(there, values, torch.zeros_like(values))
     scores = kept @ kept.transpose(-1, -2) / math.sqrt(values.shape[-1])

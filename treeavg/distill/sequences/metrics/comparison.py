@@ -13,17 +13,9 @@ from treeavg.distill.sequences.align import Prompts, align, frozen, unwrapped
 from treeavg.distill.sequences.losses.divergences import sequence_loss
 from treeavg.distill.sequences.losses.tokens import token_logp
 from treeavg.distill.sequences.metrics.diversity import Peakness, mean_peakness, peaks
-from treeavg.distill.sequences.metrics.metrics import (
-    Estimate,
-    ExcessError,
-    Scored,
-    by_inputs,
-    estimate,
-    excess_error,
-    risk,
-    sequence_js,
-    sequence_tvd,
-)
+from treeavg.distill.sequences.metrics.estimates import Estimate, by_inputs, estimate
+from treeavg.distill.sequences.metrics.excess import ExcessError, excess_error
+from treeavg.distill.sequences.metrics.metrics import Scored, risk, sequence_js, sequence_tvd
 from treeavg.distill.sequences.sampling.generation import special_tokens
 from treeavg.distill.sequences.sampling.samplers import Sampler, require_whole
 from treeavg.distill.sequences.sampling.sampling import Samples, repeated, sample

@@ -7,15 +7,15 @@ Everything is a mean over inputs with its standard error, in nats where nothing 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from treeavg.distill.sequences.metrics.diversity import Peakness, distinct, peakness, peaks, teacher_distinct
+from treeavg.distill.sequences.metrics.estimates import Estimate, by_inputs, estimate
+from treeavg.distill.sequences.metrics.excess import ExcessError, excess_error
 from treeavg.distill.sequences.reductions import require_mask
-from treeavg.distill.sequences.sampling.samplers import require_whole
 from treeavg.errors import ArgumentError, quote
 
 __all__ = [
@@ -33,29 +33,6 @@ __all__ = [
     "sequence_tvd",
     "teacher_distinct",
 ]
-
-
-class Estimate(NamedTuple):
-    """A mean over inputs.
-
-    Parameters
-    ----------
-    value : float
-        The mean.
-    error : float
-        Its standard error; NaN where there is only one number.
-    inputs : int
-        How many.
-
-    Examples
-    --------
-    >>> Estimate(0.5, 0.1, 20).value
-    0.5
-    """
-
-    value: float
-    error: float
-    inputs: int
 
 
 class Scored(NamedTuple):
@@ -76,74 +53,6 @@ class Scored(NamedTuple):
 
     teacher: Tensor
     student: Tensor
-
-
-@dataclass(frozen=True, eq=False)
-class ExcessError:
-    """How much more a student errs after its own prefixes than after the teacher's.
-
-    Parameters
-    ----------
-    percent : float
-        100 (D_s - D_t) / D_t; negative where the student's own prefixes are the easier ones.
-    error : float
-        Its standard error, to first order.
-    teacher, student : Estimate
-        D_t, which is KL(p || q), and D_s: the local KL(p_t || q_t) summed over the teacher's and over the student's
-        sequences. Both go forward: D_s is not KL(q || p).
-    curve : Tensor, float64, shape (T,)
-        The percentage from the first t + 1 tokens only.
-
-    Examples
-    --------
-    >>> excess_error(torch.tensor([[1.0]]), torch.tensor([[2.0]])).percent
-    100.0
-    """
-
-    percent: float
-    error: float
-    teacher: Estimate
-    student: Estimate
-    curve: Tensor
-
-
-def estimate(values: Tensor) -> Estimate:
-    """Return the mean with its standard error; numbers of one input count as one.
-
-    Parameters
-    ----------
-    values : Tensor, floating, shape (N,) or (N, S)
-        A number for each input, or S of them. With one input, its numbers give the error.
-
-    Returns
-    -------
-    Estimate
-
-    Raises
-    ------
-    ArgumentError
-        No numbers, another shape, or NaN.
-
-    Examples
-    --------
-    >>> estimate(torch.tensor([1.0, 3.0]))
-    Estimate(value=2.0, error=1.0, inputs=2)
-    """
-    if values.dim() not in (1, 2) or not values.numel():
-        raise ArgumentError(
-            f"values: expected shape (N,) or (N, S), N and S at least 1, got {tuple(values.shape)}. Give one number or "
-            "more for each input."
-        )
-    numbers = values.detach().double()
-    if numbers.isnan().any():
-        place = tuple(numbers.isnan().nonzero()[0].tolist())
-        raise ArgumentError(
-            f"values[{', '.join(map(str, place))}]: expected a number, got NaN. Look for logits that are not finite."
-        )
-    count = len(numbers)
-    by_input = numbers.flatten() if count == 1 else numbers.reshape(count, -1).mean(1)
-    error = float(by_input.std() / math.sqrt(len(by_input))) if len(by_input) > 1 else math.nan
-    return Estimate(float(by_input.mean()), error, count)
 
 
 def risk(log_prob: Tensor, mask: Tensor, *, per_token: bool = False, samples: int = 1) -> Estimate:
@@ -264,74 +173,6 @@ def sequence_js(teacher_strings: Scored, student_strings: Scored, *, student_wei
     teacher_half = -torch.logaddexp(torch.full_like(on_p, of_p), on_p + of_q)
     student_half = -torch.logaddexp(torch.full_like(on_q, of_q), on_q + of_p)
     return estimate((1 - student_weight) * teacher_half + student_weight * student_half)
-
-
-def excess_error(on_teacher: Tensor, on_student: Tensor, *, samples: int = 1) -> ExcessError:
-    """Return how errors add up along a student's own sequences.
-
-    Parameters
-    ----------
-    on_teacher : Tensor, floating, shape (B, T)
-        KL(p_t || q_t), summed exactly over the vocabulary, at each token of the teacher's samples; 0 elsewhere: what
-        ``sequence_loss("kl", ..., reduction="none")`` gives.
-    on_student : Tensor, floating, shape (B, T')
-        The same at each token of the student's samples, of the same inputs row by row.
-    samples : int, default 1
-        Rows of each input, next to each other.
-
-    Returns
-    -------
-    ExcessError
-        Where D_t is 0: infinite, or 0 where D_s is 0 as well.
-
-    Raises
-    ------
-    ArgumentError
-        Shapes that do not fit, or NaN.
-
-    References
-    ----------
-    [Arora et al., Findings of ACL 2022], who compare a model with its data; here it is compared with a teacher.
-
-    Examples
-    --------
-    >>> excess_error(torch.tensor([[1.0, 1.0]]), torch.tensor([[1.0, 2.0]])).curve.tolist()
-    [0.0, 50.0]
-    """
-    for where, losses in (("on_teacher", on_teacher), ("on_student", on_student)):
-        if losses.dim() != 2 or len(losses) != len(on_teacher) or not len(losses):
-            raise ArgumentError(
-                f"{where}: expected shape (B, T) with B = {len(on_teacher)} at least 1, got {tuple(losses.shape)}. "
-                "Give a row for each sample, of both in the same order."
-            )
-    p, q = by_inputs(on_teacher.detach().double(), samples), by_inputs(on_student.detach().double(), samples)
-    teacher, student = estimate(p.sum(-1)), estimate(q.sum(-1))
-    width = max(p.shape[-1], q.shape[-1])
-    means = [
-        torch.nn.functional.pad(one.flatten(0, -2).mean(0), (0, width - one.shape[-1])).cumsum(0) for one in (p, q)
-    ]
-    # To first order the ratio errs as the mean of D_s - ratio D_t over inputs does, which are drawn for both at once.
-    ratio = student.value / teacher.value if teacher.value else 0.0
-    error = 100 * estimate(q.sum(-1) - ratio * p.sum(-1)).error / teacher.value if teacher.value else math.nan
-    curve = _percent(*means)
-    whole = _percent(p.new_tensor(teacher.value), p.new_tensor(student.value))
-    return ExcessError(float(whole), error, teacher, student, curve)
-
-
-def by_inputs(values: Tensor, samples: int) -> Tensor:
-    """Return rows (B, ...) as (B / samples, samples, ...)."""
-    require_whole("samples", samples, 1)
-    if len(values) % samples:
-        raise ArgumentError(
-            f"samples: expected a divisor of the {len(values)} rows, got {samples}. Give each input as many samples."
-        )
-    return values.view(-1, samples, *values.shape[1:])
-
-
-def _percent(teacher: Tensor, student: Tensor) -> Tensor:
-    excess = student - teacher
-    ends = torch.where(excess > 0, math.inf, torch.zeros_like(excess))
-    return torch.where(teacher > 0, 100 * excess / torch.where(teacher > 0, teacher, 1.0), ends)
 
 
 def _log_ratio(strings: Scored, own: str) -> Tensor:

@@ -1,4 +1,4 @@
-"""Scores of generated text against references: BLEU, chrF and TER by sacrebleu, iBLEU, smoothed BLEU of one sentence.
+"""Scores of generated text against references: BLEU, chrF and TER by sacrebleu, iBLEU, BLEU of one sentence, plug-ins.
 
 All are percentages, not rounded, with sacrebleu's signature and ours. Texts are given as they are, tokens as lists.
 """
@@ -6,13 +6,15 @@ All are percentages, not rounded, with sacrebleu's signature and ours. Texts are
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from nltk.tokenize import wordpunct_tokenize
 
+from treeavg.distill.sequences.metrics.rouge import rouge
+from treeavg.distill.sequences.metrics.scores import References, TextScore, grouped
 from treeavg.errors import ArgumentError, quote, unknown
 
 __all__ = [
@@ -29,39 +31,12 @@ __all__ = [
     "text_score",
 ]
 
-#: For each output a reference, or several.
-References = Sequence[str] | Sequence[Sequence[str]]
-
 #: How texts become tokens for BLEU, and what is done with counts of zero.
 CONVENTIONS: dict[str, str] = {
     "sacrebleu": "sacrebleu's defaults, or the tokenizer named: translation",
     "word-punct": "lower case, runs of letters and runs of signs, no smoothing: dialogue, paraphrase and data to text",
 }
 SMOOTHINGS = ("exp", "add-k", "floor", "none")
-
-
-@dataclass(frozen=True)
-class TextScore:
-    """A number about texts, with every convention in it.
-
-    Parameters
-    ----------
-    value : float
-        A percentage, not rounded; for TER it may exceed 100, and lower is better.
-    signature : str
-        Names and values, joined by bars.
-
-    Examples
-    --------
-    >>> print(TextScore(29.884, "metric:bleu|order:4"))
-    29.88 metric:bleu|order:4
-    """
-
-    value: float
-    signature: str
-
-    def __str__(self) -> str:
-        return f"{self.value:.2f} {self.signature}"
 
 
 def bleu(
@@ -111,7 +86,7 @@ def bleu(
         )
     if convention == "sacrebleu":
         return _corpus(_bleu(order, tokenize, "exp", False), "bleu", outputs, references, f"order:{order}")
-    several = [[_word_punct(one) for one in group] for group in _grouped(outputs, references)]
+    several = [[_word_punct(one) for one in group] for group in grouped(outputs, references)]
     metric = _bleu(order, "none", "none", False)
     words = [_word_punct(output) for output in outputs]
     return _corpus(metric, "bleu", words, several, f"order:{order}|words:lower-word-punct")
@@ -283,20 +258,28 @@ def sentence_bleu(
 
 
 #: Scores that take only outputs and references.
-METRICS: dict[str, Callable[[Sequence[str], References], TextScore]] = {"bleu": bleu, "chrf": chrf, "ter": ter}
+METRICS: dict[str, Callable[[Sequence[str], References], TextScore]] = {
+    "bleu": bleu,
+    "chrf": chrf,
+    "ter": ter,
+    "rouge-1": partial(rouge, kind="1"),
+    "rouge-2": partial(rouge, kind="2"),
+    "rouge-l": partial(rouge, kind="l"),
+}
 
 
 def text_score(
-    metric: str | Callable[[Sequence[str], References], float],
+    metric: str | Callable[[Sequence[str], References], float | TextScore],
     outputs: Sequence[str],
     references: References,
 ) -> TextScore:
-    """Return a score by its name, or from a function of your own, such as ROUGE or a learned metric.
+    """Return a score by its name, or from a function of your own: METEOR, BERTScore, any metric that is not here.
 
     Parameters
     ----------
     metric : str or callable
-        One of `METRICS`, or a function of outputs and references that returns a number.
+        One of `METRICS`, or a function of outputs and references, as they are given here, that returns a number for all
+        of them; of one output and one reference: `per_output`.
     outputs : sequence of str, length N
         What the model wrote.
     references : sequence of str or of sequences of str, length N
@@ -305,7 +288,7 @@ def text_score(
     Returns
     -------
     TextScore
-        The signature of a function is its name.
+        The signature of a function is its name; one that knows better returns a `TextScore`.
 
     Raises
     ------
@@ -319,19 +302,22 @@ def text_score(
     >>> print(text_score(exact, ["a", "b"], ["a", "c"]))
     50.00 metric:exact
     """
-    if isinstance(metric, str):
-        if metric not in METRICS:
+    if not callable(metric):
+        if not isinstance(metric, str) or metric not in METRICS:
             raise unknown("metric", metric, METRICS)
         return METRICS[metric](outputs, references)
-    _grouped(outputs, references)
+    grouped(outputs, references)
     name = getattr(metric, "__name__", type(metric).__name__)
-    value = metric(outputs, references)
+    found = metric(outputs, references)
     try:
-        return TextScore(float(value), f"metric:{name}")
+        score = found if isinstance(found, TextScore) else TextScore(float(found), f"metric:{name}")
     except (TypeError, ValueError):
         raise ArgumentError(
-            f"metric: expected {name} to return a number, got {quote(value)}. Return its mean over the outputs."
+            f"metric: expected {name} to return a number, got {quote(found)}. Return its mean over the outputs."
         ) from None
+    if math.isnan(score.value):
+        raise ArgumentError(f"metric: expected {name} to return a number, got nan. Give 0 to what cannot be scored.")
+    return score
 
 
 def _word_punct(text: str) -> str:
@@ -368,31 +354,12 @@ def _bleu(order: int, tokenize: str | None, smoothing: str, effective: bool) -> 
 
 def _corpus(metric: Any, name: str, outputs: Sequence[str], references: References, more: str = "") -> TextScore:
     """Return the score of one of sacrebleu's metrics, which wants the first references, then the second ones, ..."""
-    several = _grouped(outputs, references)
+    several = grouped(outputs, references)
     deepest = max(map(len, several))
     columns = [[group[place] if place < len(group) else None for group in several] for place in range(deepest)]
     value = float(metric.corpus_score(list(outputs), columns).score)
     parts = [f"metric:{name}", *([more] if more else []), str(metric.get_signature())]
     return TextScore(value, "|".join(parts))
-
-
-def _grouped(outputs: Sequence[str], references: References) -> list[list[str]]:
-    """Return each output's references; sacrebleu itself would cut the longer of two lists of texts."""
-    if isinstance(outputs, str) or len(outputs) == 0 or not all(isinstance(one, str) for one in outputs):
-        raise ArgumentError(f"outputs: expected one text or more, got {quote(outputs)}. Give a list of strings.")
-    if isinstance(references, str) or len(references) != len(outputs):
-        got = quote(references) if isinstance(references, str) else str(len(references))
-        raise ArgumentError(
-            f"references: expected {len(outputs)}, one or a list for each output, got {got}. Leave none out."
-        )
-    several = [[group] if isinstance(group, str) else list(group) for group in references]
-    for row, group in enumerate(several):
-        if not group or not all(isinstance(one, str) for one in group):
-            raise ArgumentError(
-                f"references[{row}]: expected a text or a list of texts, got {quote(references[row])}. "
-                "An output without a reference cannot be scored."
-            )
-    return several
 
 
 def _require_order(order: int) -> None:
