@@ -20,7 +20,7 @@ from treeavg.distill.sequences.rewards.induction import induce
 from treeavg.distill.sequences.sampling.samplers import Sampler
 from treeavg.distill.sequences.training.collate import Collator, completions_of, prompts_of
 from treeavg.distill.sequences.training.config import DistillationConfig, RewardOptions
-from treeavg.distill.sequences.training.objective import beyond
+from treeavg.distill.sequences.training.reward_part import beyond
 from treeavg.distill.sequences.training.states import StateMatch
 from treeavg.distill.sequences.training.teachers import Scored, Teachers, score
 from treeavg.errors import ArgumentError, FormatError
@@ -415,7 +415,7 @@ def test_prompts_of_the_teacher(tmp_path) -> None:
     [
         ({"teachers": ()}, {"kind": "kl"}, "teachers: expected at least one for kind='kl', got 0"),
         ({}, {"kind": "hard"}, "teachers: expected none for kind='hard', got 1"),
-        ({"teachers": "base"}, {"kind": "kl"}, "teachers: expected models, or 'base' with a student that has adapters"),
+        ({"teachers": "base"}, {"kind": "kl"}, "teachers: expected models, 'ema', or 'base' with a student that"),
         ({"teachers": ["gpt2"]}, {"kind": "kl"}, r"teachers\[0\]: expected a model, got str. Load it first"),
         ({"teacher_weights": [1.0, 2.0]}, {"kind": "kl"}, "teacher_weights: expected 1 non-negative numbers"),
         ({"teacher_weights": [-1.0]}, {"kind": "kl"}, "teacher_weights: expected 1 non-negative numbers"),
@@ -821,8 +821,8 @@ def test_adapters_beside_another_teacher(tmp_path) -> None:
     assert step_loss(made, rows)[0] > found[0][0]
     batch = prompts([[3, 4]], pad=0, side="left")
     output = completions_of(Collator([0], pad=0, side="left")(rows[:1]), "data")
-    base = Teachers([], base=one).score(batch, output)[0].scores
-    plain = Teachers([still(lively(tiny_causal(1, layers=2, width=8)))]).score(batch, output)[0].scores
+    base = Teachers([], base=one).score(batch, output)[0][1].scores
+    plain = Teachers([still(lively(tiny_causal(1, layers=2, width=8)))]).score(batch, output)[0][1].scores
     assert torch.allclose(base, plain, atol=1e-10)
     assert any(weight.requires_grad for weight in one.parameters())
 
