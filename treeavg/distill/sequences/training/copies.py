@@ -75,8 +75,8 @@ class StudentCopy:
                 own.copy_(weight)
             else:
                 own.lerp_(weight.to(own.dtype), 1 - self.decay)
-        for own, buffer in zip(self.model.buffers(), student.buffers(), strict=True):
-            own.copy_(buffer)
+        for mine, other in zip(self.model.buffers(), student.buffers(), strict=True):
+            mine.copy_(other)
 
     def save(self, path: Path) -> None:
         """Write the weights.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -189,12 +190,16 @@ class Objective:
         Tokens of the vocabulary that are real; columns of logits beyond are cut off.
     match : StateMatch or None
         Where hidden states are compared.
+    autocast : callable, default contextlib.nullcontext
+        Returns the context of mixed precision, in which the student runs: not all of its calls are of the ``forward``
+        that accelerate has wrapped in it. Teachers run in the precision that they have.
     """
 
     config: DistillationConfig
     teachers: Teachers
     size: int
     match: StateMatch | None
+    autocast: Callable[[], AbstractContextManager[Any]] = nullcontext
 
     def losses(
         self, model: nn.Module, batch: Mapping[str, Tensor], part: Part, counts: Mapping[str, Tensor], world_size: int
@@ -227,7 +232,8 @@ class Objective:
             asked = beyond(found) if config.kind == "reward" else found
             who = batch["teacher"] if config.by_row else None
             said = self.teachers.score(prompts_of(batch, teacher=True), asked, states=states, fused=fused, who=who)
-        own = score(model, prompts_of(batch), found, states=states, fused=fused)
+        with self.autocast():
+            own = score(model, prompts_of(batch), found, states=states, fused=fused)
         options: dict[str, Any] = {"world_size": world_size}
         if fused:
             losses_of = []

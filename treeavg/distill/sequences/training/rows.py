@@ -94,8 +94,8 @@ def require_dataset(dataset: Any, where: str, *, needed: Sequence[str], several:
             raise ArgumentError(f"{where}: expected columns of known names, got {name!r}. Did you mean {near[0]!r}?")
     if several and "teacher_id" in first:
         raise ArgumentError(
-            f"{where}: expected no column 'teacher_id', as all teachers teach all rows, got one. Give "
-            "average='teacher_id' in the configuration, or leave the column out."
+            f"{where}: expected no column 'teacher_id', which only average='teacher_id' looks at, got one. Give that "
+            "in the configuration, or leave the column out."
         )
 
 

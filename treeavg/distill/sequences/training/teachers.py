@@ -70,8 +70,8 @@ def score(
         As `align`; or the model does not return its states.
     """
     if fused:
-        hidden = align(model, batch, completions, output="hidden").scores
-        return Scored(hidden, head_of(model))
+        hidden, head = align(model, batch, completions, output="hidden").scores, head_of(model)
+        return Scored(hidden.to(head.weight.dtype), head)  # in mixed precision the backbone's is another
     if not states:
         return Scored(align(model, batch, completions).scores)
     with _overheard(model) as outputs:

@@ -124,21 +124,11 @@ class DistillationTrainer(Trainer):
         self.copies = copies_of(model, teachers, config)
         teachers = self.copies["teacher"].model if "teacher" in self.copies else teachers
         self.teachers = teachers_of(model, teachers, config, teacher_weights)
-        self._compute, self._eval_sampler = compute_metrics, _eval_sampler(compute_metrics, eval_sampler, config)
-        chosen = config.average == "teacher_id"
-        needed = ["prompt", *(["completion"] if config.needs_completions else []), *(["teacher_id"] if chosen else [])]
-        for name, dataset in (("train_dataset", train_dataset), ("eval_dataset", eval_dataset)):
-            require_dataset(dataset, name, needed=needed, several=len(self.teachers) > 1 and not chosen)
+        self._compute, self._eval_sampler = compute_metrics, _eval_sampler(compute_metrics, eval_sampler, config, args)
         self._side = "right" if unwrapped(model).config.is_encoder_decoder else "left"
         self._special = special_tokens(model, eos_ids, None)
         self.match: Any = None
-        collator = Collator(
-            self._special.eos_ids,
-            pad=self._special.pad,
-            side=self._side,
-            needs_completions=config.needs_completions,
-            teachers=self.teachers.names if chosen else None,
-        )
+        collator = self._collator({"train_dataset": train_dataset, "eval_dataset": eval_dataset})
         super().__init__(
             model=model,
             args=args,
@@ -150,21 +140,39 @@ class DistillationTrainer(Trainer):
             optimizers=optimizers,
         )
         self.model_accepts_loss_kwargs = self.loss_is_scaled_for_ga = True  # we divide by the whole step's count
-        self.teachers.to(args.device)
-        for one in self.copies.values():
-            one.model.to(args.device)
-        if self.copies:
-            self.add_callback(Followers(self.model, self.copies))
-        own, others, self.match = probe(
-            self.model, self.teachers, config, self._special, side=self._side, device=args.device
-        )
-        size = vocabulary_size(own, others, processing_class, teacher_tokenizers)
-        collator.limits = limits_of(self.model, self.teachers, config, size)
-        self.objective: Objective = Objective(config, self.teachers, size, self.match)
+        size = self._placed(model, processing_class, teacher_tokenizers)
+        collator.limits = limits_of(model, self.teachers, config, size)
+        self.objective: Objective = Objective(config, self.teachers, size, self.match, self.accelerator.autocast)
         self._window: Window | None = None
         self._wide = torch.float32 if args.device.type == "mps" else torch.float64
         self._tally = torch.zeros(4, dtype=self._wide, device=args.device)
         self._evaluation = Evaluation(args.device, self._wide)
+
+    def _collator(self, datasets: dict[str, Any]) -> Collator:
+        """Return what makes batches of rows, after a look at the first of them."""
+        config, chosen = self.distillation, self.distillation.average == "teacher_id"
+        needed = ["prompt", *(["completion"] if config.needs_completions else []), *(["teacher_id"] if chosen else [])]
+        for name, dataset in datasets.items():
+            require_dataset(dataset, name, needed=needed, several=len(self.teachers) > 1 and not chosen)
+        return Collator(
+            self._special.eos_ids,
+            pad=self._special.pad,
+            side=self._side,
+            needs_completions=config.needs_completions,
+            teachers=self.teachers.names if chosen else None,
+        )
+
+    def _placed(self, model: nn.Module, student_tokenizer: Any, teacher_tokenizers: Any) -> int:
+        """Bring all models to the device, and return the number of tokens that they share."""
+        device = self.args.device
+        self.teachers.to(device)
+        for one in self.copies.values():
+            one.model.to(device)
+        if self.copies:
+            self.add_callback(Followers(model, self.copies))
+        fixed = (model, self.teachers, self.distillation, self._special)
+        own, others, self.match = probe(*fixed, side=self._side, device=device)
+        return vocabulary_size(own, others, student_tokenizer, teacher_tokenizers)
 
     # ---- The step ----
 
@@ -330,10 +338,16 @@ class DistillationTrainer(Trainer):
         super()._load_from_checkpoint(resume_from_checkpoint, model)
 
 
-def _eval_sampler(compute: Any, given: Sampler | None, config: DistillationConfig) -> Sampler:
+def _eval_sampler(compute: Any, given: Sampler | None, config: DistillationConfig, args: Any) -> Sampler:
     """Return how outputs are written in an evaluation."""
     if given is not None and not isinstance(given, Sampler):
         raise ArgumentError(f"eval_sampler: expected Sampler(...) or None, got {quote(given)}. Make one of it.")
+    best = args.metric_for_best_model
+    if compute is None and best is not None and not best.endswith("loss"):
+        raise ArgumentError(
+            f"args.metric_for_best_model: expected 'loss' without compute_metrics, got {best!r}. Give "
+            "compute_metrics, a function that returns it."
+        )
     if given is not None and compute is None:
         raise ArgumentError(
             f"eval_sampler: expected None without compute_metrics, as nothing is written then, got {quote(given)}. "
