@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -131,10 +132,11 @@ def require_same(config: DistillationConfig, path: Path) -> None:
 
 
 def _whole(document: dict[str, Any]) -> dict[str, Any]:
-    """Return a document with the default of each option that it lacks."""
-    defaults = DistillationConfig(kind="js").document()
-    whole = {**defaults, **document}
+    """Return a document with the default of each option that it lacks, those of rewards and samplers by their paths."""
+    whole = {**DistillationConfig().document(), **document}
     if isinstance(whole["reward"], dict):
-        rewards = DistillationConfig(kind="reward", reward=RewardOptions()).document()["reward"]
-        whole["reward"] = {**rewards, **whole["reward"]}
-    return whole
+        whole["reward"] = {**asdict(RewardOptions()), **whole["reward"]}
+    flat: dict[str, Any] = {}
+    for name, value in whole.items():
+        flat |= {f"{name}.{part}": one for part, one in value.items()} if isinstance(value, dict) else {name: value}
+    return flat
