@@ -40,6 +40,10 @@ KL = DistillationConfig(kind="kl")
             {"teachers": torch.nn.Linear(1, 1)},
             r"teachers\[0\]: expected a causal or encoder-decoder model .* got Linear",
         ),
+        (
+            {"model": student().requires_grad_(False)},
+            r"model: expected a student with weights to train, got GPT2LMHeadModel with none. Call model.requires_grad_",
+        ),
         ({"model": "gpt2"}, "model: expected a model, got 'gpt2'. Load it first"),
         (
             {"model": torch.nn.Linear(1, 1)},

@@ -171,6 +171,11 @@ def require_given(model: Any, config: Any, args: Any) -> None:
     if not isinstance(model, nn.Module):
         raise ArgumentError(f"model: expected a model, got {quote(model)}. Load it first.")
     _require_language_model(model, "model")
+    if not any(weight.requires_grad for weight in model.parameters()):
+        raise ArgumentError(
+            f"model: expected a student with weights to train, got {type(model).__name__} with none. Call "
+            "model.requires_grad_(True): those of a teacher are frozen, and of its copies too."
+        )
     if config is not None and not isinstance(config, DistillationConfig):
         raise ArgumentError(f"config: expected DistillationConfig(...) or None, got {quote(config)}. Make one of it.")
     if not hasattr(args, "n_gpu"):
