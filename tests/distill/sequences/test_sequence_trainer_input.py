@@ -42,7 +42,7 @@ KL = DistillationConfig(kind="kl")
         ),
         (
             {"model": student().requires_grad_(False)},
-            r"model: expected a student with weights to train, got GPT2LMHeadModel with none. Call model.requires_grad_",
+            r"model: expected a student with weights to train, got GPT2LMHeadModel with none. Call model.req",
         ),
         ({"model": "gpt2"}, "model: expected a model, got 'gpt2'. Load it first"),
         (

@@ -39,7 +39,7 @@ class RewardOptions:
         Multiplies the penalty.
     sync : int, optional
         Completions are written by a copy of the student that is renewed after each that many updates, which needs
-        `importance`; the released code has 5000. Default: the student itself writes.
+        `importance`; the released code has 5000. In an evaluation the student itself writes, and by default always.
 
     Raises
     ------

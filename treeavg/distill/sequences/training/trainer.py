@@ -87,7 +87,9 @@ class DistillationTrainer(Trainer):
     was resumed ends with the same weights. Logged beside the loss: ``truncated``, the share of completions without an
     end token; ``on_policy``, the share that the student wrote; ``completion_tokens``, their mean length. Gradients of
     maps between hidden states are not part of the clipped norm. With several processes the last rows of an evaluation
-    may count twice, as the processes take equally many.
+    may count twice in its loss, as the processes take equally many; in `compute_metrics` each is there once. A
+    checkpoint holds the options, maps and copies of the student too; options that differ are refused, other teachers
+    are not noticed.
 
     References
     ----------
