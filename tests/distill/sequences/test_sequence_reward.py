@@ -467,7 +467,7 @@ def test_importance() -> None:
 
 
 def test_importance_does_not_overflow() -> None:
-    """A prefix that the other policy hardly had: the weight is large and finite, and a gain of nothing stays nothing."""
+    """A prefix that the other policy hardly had: the weight is large and finite; 0 times it is 0."""
     mask = torch.ones(1, 3, dtype=torch.bool)
     weights = importance_weights(torch.zeros(1, 3), torch.full((1, 3), -60.0), mask, level="prefix")
     assert weights.isfinite().all()
