@@ -466,6 +466,17 @@ def test_importance() -> None:
     close(importance_weights(student, spoilt, mask, level="prefix"), prefix)
 
 
+def test_importance_does_not_overflow() -> None:
+    """A prefix that the other policy hardly had: the weight is large and finite; 0 times it is 0."""
+    mask = torch.ones(1, 3, dtype=torch.bool)
+    weights = importance_weights(torch.zeros(1, 3), torch.full((1, 3), -60.0), mask, level="prefix")
+    assert weights.isfinite().all()
+    assert float(weights[0, 0]) == pytest.approx(torch.tensor(60.0).exp().item())
+    gains = torch.tensor([[0.0, 0.0, 0.5]])
+    loss = pg_loss(torch.full((1, 3), -1.0), gains, mask, importance=weights, reduction="none")
+    assert loss.tolist() == [[0.0, 0.0, 1.0]]
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_importance_corrects(seed: int) -> None:
     """Over another policy's strings: prefix weights give the student's own gradient for gains that look back only."""

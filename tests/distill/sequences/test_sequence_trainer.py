@@ -20,7 +20,7 @@ from treeavg.distill.sequences.rewards.induction import induce
 from treeavg.distill.sequences.sampling.samplers import Sampler
 from treeavg.distill.sequences.training.collate import Collator, completions_of, prompts_of
 from treeavg.distill.sequences.training.config import DistillationConfig, RewardOptions
-from treeavg.distill.sequences.training.objective import beyond
+from treeavg.distill.sequences.training.reward_part import beyond
 from treeavg.distill.sequences.training.states import StateMatch
 from treeavg.distill.sequences.training.teachers import Scored, Teachers, score
 from treeavg.errors import ArgumentError, FormatError
@@ -415,7 +415,7 @@ def test_prompts_of_the_teacher(tmp_path) -> None:
     [
         ({"teachers": ()}, {"kind": "kl"}, "teachers: expected at least one for kind='kl', got 0"),
         ({}, {"kind": "hard"}, "teachers: expected none for kind='hard', got 1"),
-        ({"teachers": "base"}, {"kind": "kl"}, "teachers: expected models, or 'base' with a student that has adapters"),
+        ({"teachers": "base"}, {"kind": "kl"}, "teachers: expected models, 'ema', or 'base' with a student that"),
         ({"teachers": ["gpt2"]}, {"kind": "kl"}, r"teachers\[0\]: expected a model, got str. Load it first"),
         ({"teacher_weights": [1.0, 2.0]}, {"kind": "kl"}, "teacher_weights: expected 1 non-negative numbers"),
         ({"teacher_weights": [-1.0]}, {"kind": "kl"}, "teacher_weights: expected 1 non-negative numbers"),
@@ -821,8 +821,8 @@ def test_adapters_beside_another_teacher(tmp_path) -> None:
     assert step_loss(made, rows)[0] > found[0][0]
     batch = prompts([[3, 4]], pad=0, side="left")
     output = completions_of(Collator([0], pad=0, side="left")(rows[:1]), "data")
-    base = Teachers([], base=one).score(batch, output)[0].scores
-    plain = Teachers([still(lively(tiny_causal(1, layers=2, width=8)))]).score(batch, output)[0].scores
+    base = Teachers([], base=one).score(batch, output)[0][1].scores
+    plain = Teachers([still(lively(tiny_causal(1, layers=2, width=8)))]).score(batch, output)[0][1].scores
     assert torch.allclose(base, plain, atol=1e-10)
     assert any(weight.requires_grad for weight in one.parameters())
 
@@ -836,23 +836,34 @@ import torch
 import test_sequence_trainer as t
 from pathlib import Path
 torch.set_num_threads(1)
-folder, case, size = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-config = t.DistillationConfig(**{{
+folder, size = Path(sys.argv[1]), int(sys.argv[2])
+GREEDY = t.Sampler("greedy", max_new_tokens=5)
+configs = {{
     "states": dict(kind="kl", hidden_weight=0.5, include_last=True),
     "rows": dict(kind="kl", rows=3),
+    "by_row": dict(kind="kl", average="teacher_id"),
     "fresh": dict(kind="tvd", sampler=t.SHORT),
-}}[case])
+}}
 args = dict(per_device_train_batch_size=size, gradient_accumulation_steps=2, optim="sgd", learning_rate=0.5)
-args |= dict(ddp_backend="gloo", max_grad_norm=0.0)
-made = t.trainer(folder, config, model=t.still(t.tiny_causal(1, layers=1, width=4)), rows=t.data(16), args=args)
-made.train()
-if made.args.process_index == 0:
-    every = t.weights(made.model) | ({{}} if made.match is None else t.weights(made.match))
-    torch.save([every, made.state.log_history[0]], folder / "found.pt")
+args |= dict(ddp_backend="gloo", max_grad_norm=0.0, per_device_eval_batch_size=size)
+for case, config in configs.items():
+    rows, options = t.data(16), {{}}
+    if case == "by_row":  # with outputs scored: seven rows, which processes cannot share evenly
+        rows = [{{**row, "teacher_id": place % 3 % 2}} for place, row in enumerate(rows)]
+        asked, given = [row["prompt"] for row in rows[:7]], [t.teacher(seed=2), t.teacher(seed=3)]
+        count = lambda found: {{"same": found.prompts == asked, "sum": sum(map(sum, found.written))}}
+        options = dict(teachers=given, eval_dataset=rows[:7], eval_sampler=GREEDY, compute_metrics=count)
+    model, config = t.still(t.tiny_causal(1, layers=1, width=4)), t.DistillationConfig(**config)
+    made = t.trainer(folder, config, model=model, rows=rows, args=args, **options)
+    made.train()
+    found = made.evaluate() if options else {{}}
+    if made.args.process_index == 0:
+        every = t.weights(made.model) | ({{}} if made.match is None else t.weights(made.match))
+        torch.save([every, made.state.log_history[0], found], folder / f"{{case}}.pt")
 """
 
 
-def _launched(folder: Path, case: str, size: int, processes: int):
+def _launched(folder: Path, size: int, processes: int) -> dict[str, list]:
     folder.mkdir()
     script = folder / "worker.py"
     script.write_text(WORKER.format(folder=str(Path(__file__).parent)))
@@ -860,21 +871,24 @@ def _launched(folder: Path, case: str, size: int, processes: int):
     start += ["--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(
-        [*start, str(script), str(folder), case, str(size)], capture_output=True, text=True, env=environment
+        [*start, str(script), str(folder), str(size)], capture_output=True, text=True, env=environment
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    return torch.load(folder / "found.pt")
+    return {path.stem: torch.load(path) for path in folder.glob("*.pt")}
 
 
 @pytest.mark.slow
 def test_two_processes_are_one(tmp_path) -> None:
     """Two processes with half the batch each end with the weights of one; maps are trained alike; logs are the sums."""
-    for case in ("states", "rows"):
-        two, log = _launched(tmp_path / f"{case}-two", case, 2, 2)
-        one, alone = _launched(tmp_path / f"{case}-one", case, 4, 1)
+    both, alone = _launched(tmp_path / "two", 2, 2), _launched(tmp_path / "one", 4, 1)
+    for case in ("states", "rows", "by_row"):
+        two, log, found = both[case]
+        one, log_alone, found_alone = alone[case]
         assert distance(one, two) < 1e-10
-        assert log["loss"] == pytest.approx(alone["loss"], abs=1e-6)
-        assert log["completion_tokens"] == alone["completion_tokens"]
-    fresh, log = _launched(tmp_path / "fresh", "fresh", 2, 2)  # each process writes its own; both halves in one step
+        assert log["loss"] == pytest.approx(log_alone["loss"], abs=1e-6)
+        assert log["completion_tokens"] == log_alone["completion_tokens"]
+        assert found.get("eval_sum") == found_alone.get("eval_sum")
+    assert both["by_row"][2]["eval_same"] == 1  # every row once, in order
+    fresh, log, _ = both["fresh"]  # each process writes its own; both halves in one step
     assert log["on_policy"] == 0.5
     assert all(value.isfinite().all() for value in fresh.values())

@@ -235,6 +235,18 @@ def llmr() -> None:
     assert lib.mean_rewards(parts).rewards.shape == (2, 3)
 
 
+def teachers_by_row() -> None:
+    rows = [{"prompt": [3], "completion": [4, 0], "teacher_id": 1}, {"prompt": [5], "completion": [0], "teacher_id": 0}]
+    two = [tiny_causal(2), tiny_causal(3)]
+    trained("causal", C(kind="kl", average="teacher_id"), rows, teachers=two)
+    trained("causal", C(kind="kl", average="min_ce"), rows_of("causal"), teachers=two)
+
+
+def moving_average() -> None:
+    rows = [{"prompt": [3], "completion": [4, 0], "teacher_prompt": [9, 3]}] * 2
+    trained("causal", C(kind="kl", ema_decay=0.999), rows, teachers="ema")
+
+
 def excess_error() -> None:
     found = lib.compare(tiny_causal(1), tiny_causal(2), inputs([3], [4, 5]), max_new_tokens=3, samples=2)
     assert math.isfinite(found.excess_error.percent)
@@ -346,6 +358,8 @@ PAPERS: dict[str, Callable[[], None]] = {
     "adversarial features": adversarial,
     "which layers matter": which_layers,
     "induced rewards": induced_rewards,
+    "several teachers, one for each row": teachers_by_row,
+    "moving average as teacher": moving_average,
     "LLMR": llmr,
     "excess error": excess_error,
     "AvgKD, UnionKD": average_and_union,
@@ -501,6 +515,7 @@ def test_logits_that_are_not_finite(kind: str, value: float) -> None:
         (C(kind="reward", sampler=SHORT), r"step 1: logits\[0, \d\]: expected finite logits"),
     ):
         refused(message, lambda config=config: trained(kind, config, teachers=bad))
+    bad = with_weights(make(2), value)  # the one before was a teacher, and is frozen
     refused(r"step 1: logits\[0, 0\]: expected numbers", lambda: trained(kind, C(kind="kl"), model=bad))
     refused(
         r"step 1: model: expected logits below infinity, got NaN or inf at token 0 of the completion of prompts\[0\]",
@@ -524,12 +539,13 @@ def test_a_teacher_in_training_mode(kind: str) -> None:
 
 def test_rows_that_hold_no_tokens() -> None:
     """Texts, of digits too, fractions and labels of -100 are not taken for tokens; tensors are."""
-    message = r"row 1 of the batch: expected '{}' as token ids, whole numbers from 0, got .*\. Tokenize texts first"
+    message = r"row 1 of the batch: expected '{}' as (a row of )?token ids, got .*\. Tokenize (it|texts) first"
     collate = lib.training.collate.Collator([0], pad=0, side="left")
-    for column in lib.training.collate.COLUMNS:
-        good = {name: torch.tensor([3, 4]) for name in lib.training.collate.COLUMNS}
+    columns = ("prompt", "completion", "teacher_prompt")
+    for column in columns:
+        good = {name: torch.tensor([3, 4]) for name in columns}
         assert len(collate([good, good])["input_ids"]) == 2
-        for given in ("a text", "12", ["a", "b"], [3.7], [None], [-100, 4]):
+        for given in ("a text", "12", ["a", "b"], [3.7], [None]):
             bad = {**good, column: given}
             refused(message.format(column), lambda bad=bad, good=good: collate([good, bad]))
     refused(
@@ -540,14 +556,23 @@ def test_rows_that_hold_no_tokens() -> None:
 @kinds
 def test_tokens_that_a_model_does_not_have(kind: str) -> None:
     """In stored rows, and before anything is generated."""
-    end, name = MAKERS[kind][1], MAKERS[kind][0]().__class__.__name__
-    for row, where in (
-        ({"prompt": [3], "completion": [99, end]}, r"completions\.ids"),
-        ({"prompt": [99], "completion": [3, end]}, r"batch\.ids"),
-    ):
-        message = rf"step 1: {where}: expected tokens from 0 to 19, as {name} has, got 99\. Use the model's own"
-        refused(message, lambda row=row: trained(kind, C(kind="kl"), [row]))
-    refused("step 1: prompts: expected tokens from 0 to 19, as", lambda: trained(kind, C(sampler=SHORT), [row]))
+    make, end, _ = MAKERS[kind]
+    for value in (99, -100):
+        for row, where in (
+            ({"prompt": [3], "completion": [value, end]}, "completion"),
+            ({"prompt": [value], "completion": [3, end]}, "prompt"),
+        ):
+            message = rf"row 0 of the batch: expected '{where}' of tokens from 0 to 19, got {value}\. Use the models'"
+            refused(message, lambda row=row: trained(kind, C(kind="kl"), [row]))
+        refused(message, lambda row=row: trained(kind, C(sampler=SHORT), [row]))
+    batch, outputs = inputs([3], kind=kind), lib.completions(torch.tensor([[99, end]]), [end])
+    name = type(make()).__name__
+    refused(
+        rf"completions\.ids: expected tokens from 0 to 19, as {name} has, got 99\. Use the model's own",
+        lambda: align(make(), batch, outputs),
+    )
+    batch.ids[0, 0] = 99
+    refused("prompts: expected tokens from 0 to 19, as", lambda: lib.sample(make(), batch, SHORT))
 
 
 def test_more_tokens_than_positions() -> None:
@@ -555,12 +580,12 @@ def test_more_tokens_than_positions() -> None:
     from transformers import BartConfig, BartForConditionalGeneration
 
     rows = [{"prompt": [3] * 50, "completion": [4] * 20 + [0]}]
-    message = r"step 1: batch, completions: expected at most GPT2LMHeadModel's 64 positions, got 70 tokens\. Shorten"
+    message = r"row 0 of the batch: expected at most the student's 64 positions, got a prompt of 50 tokens and up to 20"
     refused(message, lambda: trained("causal", C(kind="kl"), rows), LimitError)
     fits = [{"prompt": [3] * 44, "completion": [4] * 20 + [0]}]  # the last token is scored, not read
     assert trained("causal", C(kind="kl"), fits)["loss"] > 0
     writes = C(kind="rkl", sampler=SHORT)
-    refused(r"step 1: prompts: expected .* 64", lambda: trained("causal", writes, [{"prompt": [3] * 63}]), LimitError)
+    refused(r"row 0 of the batch: expected .* 64", lambda: trained("causal", writes, [{"prompt": [3] * 63}]), LimitError)
     bart = BartForConditionalGeneration(
         BartConfig(
             vocab_size=20, d_model=8, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2,

@@ -25,6 +25,7 @@ _HOME_OF = {
     "LinearMaps": "layers.hidden",
     "ModelComponent": "ensembling.components",
     "NovelTexts": "applications.filters",
+    "Outputs": "training.outputs",
     "Prompts": "align",
     "Removal": "applications.reasoning",
     "RewardOptions": "training.reward_options",

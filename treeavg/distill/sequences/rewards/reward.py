@@ -153,8 +153,9 @@ def importance_weights(student_logp: Tensor, behaviour_logp: Tensor, mask: Tenso
     Returns
     -------
     Tensor
-        Shape (B, T), constants; 1 where the mask is False. "prefix" makes up for how the other policy came to a token,
-        not for how it went on from there: returns hold later rewards too, so keep both policies close. [LLMR: token;
+        Shape (B, T), constants, at most exp(80), so that a gain of 0 stays 0; 1 where the mask is False. "prefix" makes
+        up for how the other policy came to a token, not for how it went on from there: returns hold later rewards too,
+        so keep both policies close. [LLMR: token;
         the NeurIPS 2022 code divides the token's chance by the prefix's, which is neither]
 
     Raises
@@ -175,7 +176,7 @@ def importance_weights(student_logp: Tensor, behaviour_logp: Tensor, mask: Tenso
     ratio = student_logp.detach() - behaviour_logp.detach()
     ratio = torch.where(mask, ratio, torch.zeros_like(ratio))
     ratio = ratio.cumsum(1) if level == "prefix" else ratio
-    return torch.where(mask, ratio.exp(), torch.ones_like(ratio))
+    return torch.where(mask, ratio.clamp(max=80).exp(), torch.ones_like(ratio))
 
 
 def regulariser(kind: str, logits: Tensor) -> Tensor:

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from operator import index
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from treeavg.distill.sequences.align import SIDES, Completions, Prompts, completions, prompts
+from treeavg.distill.sequences.training.rows import COLUMNS, Limits, require_fits, token_ids
 from treeavg.errors import ArgumentError, quote, unknown
 
 __all__ = ["COLUMNS", "Collator", "completions_of", "joined", "prompts_of", "stored", "trimmed"]
-
-#: What a row may have.
-COLUMNS: dict[str, str] = {
-    "prompt": "ids of the input, at least one",
-    "completion": "ids of the output, its end token included; not needed where the student writes all",
-    "teacher_prompt": "ids of what the teachers get as input, where that differs",
-}
 
 
 class Collator:
@@ -35,6 +28,13 @@ class Collator:
         Where prompts are padded: left for a causal model, right for an encoder.
     needs_completions : bool, default True
         Refuse rows without a completion.
+    teachers : sequence of str or int, optional
+        Names of the teachers among whom the column ``teacher_id`` chooses. Default: that column is not looked at.
+
+    Attributes
+    ----------
+    limits : Limits or None
+        What the models can take, once that is known: rows beyond are refused.
 
     Raises
     ------
@@ -49,14 +49,27 @@ class Collator:
      'data_truncated': [False]}
     """
 
-    def __init__(self, eos_ids: Sequence[int], *, pad: int, side: str, needs_completions: bool = True) -> None:
+    def __init__(
+        self,
+        eos_ids: Sequence[int],
+        *,
+        pad: int,
+        side: str,
+        needs_completions: bool = True,
+        teachers: Sequence[str | int] | None = None,
+    ) -> None:
         if side not in SIDES:
             raise unknown("side", side, SIDES)
         self.eos_ids, self.pad, self.side, self.needs_completions = list(eos_ids), pad, side, needs_completions
+        self.teachers = None if teachers is None else list(teachers)
+        self.limits: Limits | None = None
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
         """Return ``input_ids`` and ``attention_mask`` of prompts, the same of teachers, and ids and mask of outputs."""
-        given = {name: self._column(rows, name) for name in COLUMNS}
+        given = {name: self._column(rows, name) for name in ("prompt", "completion", "teacher_prompt")}
+        if self.limits is not None:
+            used = self.needs_completions
+            require_fits(given if used else {**given, "completion": None}, self.limits)
         batch: dict[str, Tensor] = {}
         for name, prefix in (("prompt", ""), ("teacher_prompt", "teacher_")):
             found = given[name]
@@ -66,7 +79,21 @@ class Collator:
         if given["completion"] is not None:
             padded = prompts(given["completion"], pad=self.pad, side="right")
             batch |= stored("data", completions(padded.ids, self.eos_ids, lengths=padded.attention.sum(1)))
+        if self.teachers is not None:
+            batch["teacher"] = torch.tensor([self._teacher(row, place) for place, row in enumerate(rows)])
         return batch
+
+    def _teacher(self, row: Mapping[str, Any], place: int) -> int:
+        """Return the place of a row's teacher."""
+        assert self.teachers is not None
+        value = row.get("teacher_id")
+        if isinstance(value, bool) or value not in self.teachers:
+            known = ", ".join(map(repr, self.teachers))
+            raise ArgumentError(
+                f"row {place} of the batch: expected 'teacher_id' among {known}, got {quote(value)}. Name the row's "
+                "teacher."
+            )
+        return self.teachers.index(value)
 
     def _column(self, rows: Sequence[Mapping[str, Any]], name: str) -> list[list[int]] | None:
         """Return what all rows have under a name, or None where none has it."""
@@ -81,31 +108,8 @@ class Collator:
                     f"row {place} of the batch: expected {name!r}, {COLUMNS[name]}, got {quote(sorted(row))}. Give it "
                     "in every row."
                 )
-            ids = _whole(place, name, row[name])
-            if not ids:
-                least = "an end token" if name == "completion" else "a start token"
-                raise ArgumentError(
-                    f"row {place} of the batch: expected {name!r} with at least one token, got none. An empty text has "
-                    f"{least}."
-                )
-            found.append(ids)
+            found.append(token_ids(row[name], place, name))
         return found
-
-
-def _whole(place: int, name: str, given: Any) -> list[int]:
-    """Return token ids as a list; texts and numbers that are none are refused, not read as some."""
-    try:
-        if isinstance(given, str):
-            raise TypeError
-        ids = [index(number) for number in given]
-    except TypeError:
-        ids = [-1]
-    if min(ids, default=0) < 0:
-        raise ArgumentError(
-            f"row {place} of the batch: expected {name!r} as token ids, whole numbers from 0, got {quote(given)}. "
-            "Tokenize texts first; leave labels of -100 out."
-        )
-    return ids
 
 
 def stored(source: str, found: Completions) -> dict[str, Tensor]:

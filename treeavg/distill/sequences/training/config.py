@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 from treeavg.distill.sequences.sampling.samplers import Sampler
-from treeavg.distill.sequences.training.config_checks import HALVED, KINDS, PREFIXES, require_config
+from treeavg.distill.sequences.training.config_checks import BY_ROW, HALVED, KINDS, PREFIXES, require_config
 from treeavg.distill.sequences.training.reward_options import RewardOptions
 
 __all__ = ["KINDS", "PREFIXES", "DistillationConfig", "Part", "RewardOptions"]
@@ -86,8 +86,12 @@ class DistillationConfig:
         Match the student's last layer too.
     hidden_norm : {"none", "l2", "ln"}, default "none"
         One of `hidden.NORMS`.
-    average : {"token", "prefix", "geometric"}, default "token"
-        For several teachers: one of `averaging.AVERAGES`.
+    average : str, default "token"
+        For several teachers: one of `averaging.AVERAGES`; or each row has one of them, see `config_checks.BY_ROW`: with
+        "teacher_id" the one that its column names, with "min_ce" the one that gives its stored completion the highest
+        probability, for which every teacher runs once more.
+    ema_decay : float, optional
+        For ``teachers="ema"``: what the moving average keeps at each update. Default: 0.999.
     reward : RewardOptions, optional
         For the kind "reward". Default: its defaults.
     reduction : {"token", "sequence", "sequence_mean"}, default "token"
@@ -133,6 +137,7 @@ class DistillationConfig:
     include_last: bool = False
     hidden_norm: str = "none"
     average: str = "token"
+    ema_decay: float | None = None
     reward: RewardOptions | None = None
     reduction: str = "token"
     rows: int | None = None
@@ -169,7 +174,12 @@ class DistillationConfig:
     @property
     def needs_completions(self) -> bool:
         """Whether the data set must have them."""
-        return self.gold_weight > 0 or (self.who != "student" and not self.fresh_teacher)
+        return self.gold_weight > 0 or self.average == "min_ce" or (self.who != "student" and not self.fresh_teacher)
+
+    @property
+    def by_row(self) -> bool:
+        """Whether each row has one of several teachers."""
+        return self.average in BY_ROW
 
     def parts(self, on_policy: bool | None = None) -> tuple[Part, ...]:
         """Return the completions of a step.

@@ -11,13 +11,20 @@ from treeavg.distill.sequences.layers.layers import STRATEGIES
 from treeavg.distill.sequences.losses.forms import KINDS as DIVERGENCES
 from treeavg.distill.sequences.losses.forms import form_of
 from treeavg.distill.sequences.reductions import REDUCTIONS
-from treeavg.distill.sequences.training.reward_options import meaningless, require_number, require_whole
+from treeavg.distill.sequences.sampling.samplers import Sampler
+from treeavg.distill.sequences.training.reward_options import (
+    RewardOptions,
+    meaningless,
+    require_flag,
+    require_number,
+    require_whole,
+)
 from treeavg.errors import ArgumentError, quote, unknown
 
 if TYPE_CHECKING:
     from treeavg.distill.sequences.training.config import DistillationConfig
 
-__all__ = ["HALVED", "KINDS", "PREFIXES", "require_config"]
+__all__ = ["BY_ROW", "HALVED", "KINDS", "PREFIXES", "require_config"]
 
 #: A line of help for each loss, and whose completions it is on by default.
 KINDS: dict[str, tuple[str, str]] = {
@@ -34,6 +41,11 @@ PREFIXES: dict[str, str] = {
     "coin": "the one or the other, by a coin for each step",
 }
 HALVED = ("js", "tvd")
+#: A line of help for how each row gets one of several teachers.
+BY_ROW: dict[str, str] = {
+    "teacher_id": "the one that its column of that name says",
+    "min_ce": "the one with the least cross-entropy on its stored completion",
+}
 _WITHOUT_TEMPERATURE = ("hard", "sampled_rkl", "reward")
 
 
@@ -67,7 +79,7 @@ def _require_known(config: DistillationConfig) -> None:
         ("halves", ("matched", "both")),
         ("layers", STRATEGIES),
         ("hidden_norm", NORMS),
-        ("average", AVERAGES),
+        ("average", (*AVERAGES, *BY_ROW)),
         ("reduction", [name for name in REDUCTIONS if name != "none"]),
     )
     for name, known in names:
@@ -83,6 +95,24 @@ def _require_known(config: DistillationConfig) -> None:
         if getattr(config, name) is not None:
             require_whole(name, getattr(config, name), 1)
     require_whole("seed", config.seed, 0)
+    if config.ema_decay is not None:
+        require_number("ema_decay", config.ema_decay, 0, 1)
+    for name in (
+        "scale_by_temperature",
+        "normalize",
+        "score_function",
+        "fresh_teacher",
+        "drop_truncated",
+        "include_last",
+    ):
+        require_flag(name, getattr(config, name))
+    for name, kind in (("sampler", Sampler), ("reward", RewardOptions)):
+        value = getattr(config, name)
+        if value is not None and not isinstance(value, kind):
+            raise ArgumentError(
+                f"{name}: expected {kind.__name__}(...) or None, got {quote(value)}. Import it from "
+                "treeavg.distill.sequences."
+            )
 
 
 def _require_loss(config: DistillationConfig) -> None:
@@ -153,6 +183,14 @@ def _require_added(config: DistillationConfig) -> None:
         raise ArgumentError("weight: expected some weight above 0, got 0 for all. Nothing would be learned.")
 
 
+_FLAGS = (
+    "scale_by_temperature",
+    "normalize",
+    "score_function",
+    "fresh_teacher",
+    "drop_truncated",
+    "include_last",
+)
 _SHAPE = (
     "student_weight",
     "mixture",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,14 +19,13 @@ from treeavg.distill.sequences.losses.divergences import (
 )
 from treeavg.distill.sequences.losses.fused import Head, fused_loss
 from treeavg.distill.sequences.reductions import reduce
-from treeavg.distill.sequences.rewards.induction import Rewards, induce, mean_rewards
-from treeavg.distill.sequences.rewards.reward import advantages, importance_weights, pg_loss, regulariser
 from treeavg.distill.sequences.training.collate import completions_of, prompts_of
 from treeavg.distill.sequences.training.config import DistillationConfig, Part, RewardOptions
+from treeavg.distill.sequences.training.reward_part import beyond, reward_losses
 from treeavg.distill.sequences.training.states import StateMatch, encoder_loss
-from treeavg.distill.sequences.training.teachers import Scored, Teachers, score
+from treeavg.distill.sequences.training.teachers import Scored, Teachers, merged, score
 
-__all__ = ["Objective", "beyond", "fused_part", "items", "output_losses", "reward_losses"]
+__all__ = ["Objective", "fused_part", "items", "output_losses"]
 
 
 def items(mask: Tensor, reduction: str) -> Tensor:
@@ -176,105 +176,6 @@ def _cut(head: Head, size: int) -> Head:
     return head._replace(weight=head.weight[:size], bias=None if head.bias is None else head.bias[:size])
 
 
-def beyond(completions: Completions) -> Completions:
-    """Return completions with a place more, which counts where there is no end token: a teacher's law for it is needed.
-
-    Parameters
-    ----------
-    completions : Completions
-        Of B rows and T places.
-
-    Returns
-    -------
-    Completions
-        Of T + 1 places; the token after is 0, which no law looks at.
-
-    Examples
-    --------
-    >>> both = torch.tensor([[True, True], [True, False]])
-    >>> found = beyond(Completions(torch.ones(2, 2, dtype=torch.int64), both, torch.tensor([False, True])))
-    >>> found.mask.tolist()
-    [[True, True, False], [True, True, False]]
-    """
-    wide = torch.nn.functional.pad(completions.mask, (0, 1))
-    after = torch.nn.functional.pad(completions.mask, (1, 0), value=True)
-    mask = wide | (after & (completions.truncated & completions.mask.any(1))[:, None])
-    return Completions(torch.nn.functional.pad(completions.ids, (0, 1)), mask, completions.truncated)
-
-
-def reward_losses(
-    options: RewardOptions,
-    student: Tensor,
-    completions: Completions,
-    scored: list[Scored],
-    *,
-    weights: Sequence[float] | None = None,
-    sampled: tuple[Tensor, Tensor] | None = None,
-) -> Tensor:
-    """Return the losses (B, T) whose gradient is the policy gradient.
-
-    Parameters
-    ----------
-    options : RewardOptions
-        How.
-    student : Tensor, floating, shape (B, T, V)
-        Logits. Differentiable.
-    completions : Completions
-        What the student wrote.
-    scored : list of Scored
-        What the teachers say about `beyond` of them, (B, T + 1, at least V).
-    weights : sequence of float, optional
-        Of the teachers, whose rewards are averaged. Default: equal.
-    sampled : tuple of two Tensors, shape (B, T), optional
-        For importance: the student's own log-probabilities of the tokens when it wrote them, and the sampler's.
-
-    Returns
-    -------
-    Tensor
-        Shape (B, T).
-    """
-    ids, mask = torch.where(completions.mask, completions.ids, 0), completions.mask
-    size, rows = student.shape[-1], torch.arange(len(ids), device=ids.device)
-    parts = [
-        induce(
-            one.scores[:, :-1, :size],
-            ids,
-            mask,
-            completions.truncated,
-            next_logits=one.scores[rows, mask.sum(1), :size],
-            value=options.value,
-            centre=options.centre,
-        )
-        for one in scored
-    ]
-    found = mean_rewards(parts) if weights is None else _weighed(parts, weights)
-    importance = None
-    if options.importance is not None:
-        assert sampled is not None
-        importance = importance_weights(*sampled, mask, level=options.importance)
-    penalty = None
-    if options.penalty is not None:
-        penalty = torch.where(mask, regulariser(options.penalty, student), 0)
-    return pg_loss(
-        token_logp(student, ids, mask=mask),
-        advantages(found, mask, baseline=options.baseline, scale=options.scale, sparse=options.sparse),
-        mask,
-        importance=importance,
-        clip=options.clip,
-        penalty=penalty,
-        penalty_weight=options.penalty_weight,
-        reduction="none",
-    )
-
-
-def _weighed(parts: Sequence[Rewards], weights: Sequence[float]) -> Rewards:
-    """Return the weighted mean of rewards."""
-    total = sum(weights)
-    rewards = torch.stack([part.rewards * (weight / total) for part, weight in zip(parts, weights, strict=True)])
-    values = torch.stack([part.values * (weight / total) for part, weight in zip(parts, weights, strict=True)])
-    return Rewards(rewards.sum(0), values.sum(0))
-
-
 @dataclass
 class Objective:
     """The loss of a batch, for a student and its teachers.
@@ -289,12 +190,16 @@ class Objective:
         Tokens of the vocabulary that are real; columns of logits beyond are cut off.
     match : StateMatch or None
         Where hidden states are compared.
+    autocast : callable, default contextlib.nullcontext
+        Returns the context of mixed precision, in which the student runs: not all of its calls are of the ``forward``
+        that accelerate has wrapped in it. Teachers run in the precision that they have.
     """
 
     config: DistillationConfig
     teachers: Teachers
     size: int
     match: StateMatch | None
+    autocast: Callable[[], AbstractContextManager[Any]] = nullcontext
 
     def losses(
         self, model: nn.Module, batch: Mapping[str, Tensor], part: Part, counts: Mapping[str, Tensor], world_size: int
@@ -322,17 +227,23 @@ class Objective:
         config = self.config
         found = completions_of(batch, part.source, drop_truncated=config.drop_truncated)
         states, fused = part.hidden > 0, config.rows is not None
-        scored: list[Scored] = []
+        said: list[tuple[Tensor | None, Scored]] = []
         if states or (part.weight > 0 and config.kind != "hard"):  # teachers first: their states are gone by then
             asked = beyond(found) if config.kind == "reward" else found
-            scored = self.teachers.score(prompts_of(batch, teacher=True), asked, states=states, fused=fused)
-        own = score(model, prompts_of(batch), found, states=states, fused=fused)
+            who = batch["teacher"] if config.by_row else None
+            said = self.teachers.score(prompts_of(batch, teacher=True), asked, states=states, fused=fused, who=who)
+        with self.autocast():
+            own = score(model, prompts_of(batch), found, states=states, fused=fused)
         options: dict[str, Any] = {"world_size": world_size}
         if fused:
-            loss = fused_part(
-                config, part, own, scored[0], found.mask, self.size, n_items=counts[part.source], **options
-            )
-            return {part.source: loss}
+            losses_of = []
+            for rows, one in said:
+                mine = own if rows is None else own._replace(scores=own.scores[rows])
+                mask = found.mask if rows is None else found.mask[rows]
+                options["n_items"] = counts[part.source]
+                losses_of.append(fused_part(config, part, mine, one, mask, self.size, **options))
+            return {part.source: torch.stack(losses_of).sum()}
+        scored = merged(said)
         losses = self._positions(own, found, part, scored, batch)
         options |= {"reduction": config.reduction}
         result = {

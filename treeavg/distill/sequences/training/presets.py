@@ -29,8 +29,8 @@ def _acl2023() -> dict[str, DistillationConfig]:
 
 #: Published settings; change one with ``dataclasses.replace``. "acl2023-..." are those of f-distill for DART, but for
 #: its count of tokens, which was each batch's own; "pre-distill" is what comes before it; "gkd" is GKD's default,
-#: "on-policy" that of its successor. "neurips2022" are those of the induced reward's released code, but for who writes:
-#: there a copy of the student from some updates ago.
+#: "on-policy" that of its successor. "neurips2022" are those of the induced reward's released code, but for its
+#: ratio of a token's chance to a prefix's, which is neither of `reward.IMPORTANCE`.
 PRESETS: Mapping[str, DistillationConfig] = MappingProxyType(
     {
         "pre-distill": DistillationConfig(
@@ -46,7 +46,7 @@ PRESETS: Mapping[str, DistillationConfig] = MappingProxyType(
         "neurips2022": DistillationConfig(
             kind="reward",
             sampler=Sampler(top_k=2),
-            reward=RewardOptions(value="mean", centre=True, importance="token", penalty="uniform"),
+            reward=RewardOptions(value="mean", centre=True, importance="token", penalty="uniform", sync=5000),
         ),
     }
 )

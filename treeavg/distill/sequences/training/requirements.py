@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
-from treeavg.distill.sequences.align import Completions, Prompts, completions, prompts
-from treeavg.distill.sequences.losses.heads import require_head
-from treeavg.distill.sequences.running import frozen, unwrapped
-from treeavg.distill.sequences.sampling.generation import Special
+from treeavg.distill.sequences.running import unwrapped
 from treeavg.distill.sequences.training.config import DistillationConfig
-from treeavg.distill.sequences.training.states import StateMatch
-from treeavg.distill.sequences.training.teachers import BASE, Scored, Teachers, score
-from treeavg.distill.sequences.vocabularies.vocabulary import common_vocabulary
-from treeavg.errors import ArgumentError, FormatError, TreeavgError, quote
+from treeavg.distill.sequences.training.copies import EMA
+from treeavg.distill.sequences.training.teachers import BASE, Teachers
+from treeavg.errors import ArgumentError, TreeavgError, quote
 
 __all__ = [
     "named",
-    "probe",
     "require_arguments",
-    "require_same",
+    "require_given",
     "require_teachers",
     "teachers_of",
-    "vocabulary_size",
 ]
 
 
@@ -41,8 +32,8 @@ def teachers_of(
     ----------
     student : torch.nn.Module
         The student.
-    given : torch.nn.Module, "base", or sequence of torch.nn.Module
-        Who teaches.
+    given : torch.nn.Module, "base", or sequence of torch.nn.Module, or mapping from str to torch.nn.Module
+        Who teaches; None for nobody.
     config : DistillationConfig
         What is needed of them.
     weights : sequence of float, optional
@@ -60,14 +51,16 @@ def teachers_of(
     if isinstance(given, str):
         if given != BASE or not hasattr(student, "disable_adapter"):
             raise ArgumentError(
-                f"teachers: expected models, or {BASE!r} with a student that has adapters (PEFT), got {quote(given)} "
-                f"with {type(student).__name__}. Give a model."
+                f"teachers: expected models, {EMA!r}, or {BASE!r} with a student that has adapters (PEFT), got "
+                f"{quote(given)} with {type(student).__name__}. Give a model."
             )
         found = Teachers([], base=student, weights=weights, kind=config.average)
     else:
-        models = [given] if isinstance(given, nn.Module) else list(given or ())  # None is easily passed on
+        names = list(given) if isinstance(given, Mapping) else None
+        many = given.values() if isinstance(given, Mapping) else () if given is None else given
+        models = [given] if isinstance(given, nn.Module) else list(many)
         _require_apart(student, models)
-        found = Teachers(models, weights=weights, kind=config.average)
+        found = Teachers(models, weights=weights, kind=config.average, names=names)
     require_teachers(config, found, student)
     return found
 
@@ -78,11 +71,21 @@ def _require_apart(student: nn.Module, models: Sequence[Any]) -> None:
     for place, model in enumerate(models):
         if not isinstance(model, nn.Module):
             raise ArgumentError(f"teachers[{place}]: expected a model, got {type(model).__name__}. Load it first.")
+        _require_language_model(model, f"teachers[{place}]")
         if any(id(parameter) in own for parameter in model.parameters()):
             raise ArgumentError(
                 f"teachers[{place}]: expected a model of its own, got one that shares parameters with the student. "
                 f"Give a copy, or {BASE!r} for a student with adapters."
             )
+
+
+def _require_language_model(model: nn.Module, where: str) -> None:
+    """Raise an ArgumentError where a model is none of Hugging Face's."""
+    if not hasattr(getattr(unwrapped(model), "config", None), "is_encoder_decoder"):
+        raise ArgumentError(
+            f"{where}: expected a causal or encoder-decoder model of transformers, got {type(model).__name__}. Load it "
+            "with AutoModelForCausalLM or AutoModelForSeq2SeqLM."
+        )
 
 
 def require_teachers(config: DistillationConfig, teachers: Teachers, student: nn.Module) -> None:
@@ -115,15 +118,22 @@ def require_teachers(config: DistillationConfig, teachers: Teachers, student: nn
         )
     one = {"fresh_teacher": config.fresh_teacher, "hidden_weight": config.hidden_weight, "rows": config.rows}
     for name, value in one.items():
-        if value and count != 1:
+        if value and count != 1 and not config.by_row:
             raise ArgumentError(
-                f"{name}: expected to be left out with {count} teachers, got {value}. Give one teacher."
+                f"{name}: expected to be left out with {count} teachers, got {value}. Give one teacher, or "
+                "average='teacher_id'."
             )
-    if count == 1 and config.average != "token":
+    if count <= 1 and config.average != "token":
         raise ArgumentError(
-            f"average: expected 'token' with one teacher, which is not averaged, got {config.average!r}. Leave it out."
+            f"average: expected 'token' with {'one teacher' if count else 'no teacher'}, which is not averaged, got "
+            f"{config.average!r}. Leave it out."
         )
-    if count > 1 and config.kind == "reward" and config.average != "token":
+    if config.by_row and teachers.weights is not None:
+        raise ArgumentError(
+            f"teacher_weights: expected None with average={config.average!r}, where each row has one teacher, got "
+            f"{quote(teachers.weights)}. Leave them out."
+        )
+    if count > 1 and config.kind == "reward" and config.average != "token" and not config.by_row:
         raise ArgumentError(
             f"average: expected 'token' for 'reward', whose teachers' rewards are averaged, got {config.average!r}. "
             "Leave it out."
@@ -135,6 +145,42 @@ def require_teachers(config: DistillationConfig, teachers: Teachers, student: nn
             f"({', '.join(type(unwrapped(model)).__name__ for model in (student, *teachers.models))}). Distil through "
             "stored completions, kind='hard'."
         )
+
+
+def require_given(model: Any, config: Any, args: Any) -> None:
+    """Raise an ArgumentError where the trainer's first arguments are of another kind.
+
+    Parameters
+    ----------
+    model : object
+        The student.
+    config : object
+        Options of the distillation, or None.
+    args : object
+        Those of the training.
+
+    Returns
+    -------
+    None
+
+    Raises
+    ------
+    ArgumentError
+        Also for training arguments that the trainer would not honour.
+    """
+    if not isinstance(model, nn.Module):
+        raise ArgumentError(f"model: expected a model, got {quote(model)}. Load it first.")
+    _require_language_model(model, "model")
+    if not any(weight.requires_grad for weight in model.parameters()):
+        raise ArgumentError(
+            f"model: expected a student with weights to train, got {type(model).__name__} with none. Call "
+            "model.requires_grad_(True): those of a teacher are frozen, and of its copies too."
+        )
+    if config is not None and not isinstance(config, DistillationConfig):
+        raise ArgumentError(f"config: expected DistillationConfig(...) or None, got {quote(config)}. Make one of it.")
+    if not hasattr(args, "n_gpu"):
+        raise ArgumentError(f"args: expected TrainingArguments(...), got {quote(args)}. Import them from transformers.")
+    require_arguments(args)
 
 
 def require_arguments(args: Any) -> None:
@@ -172,121 +218,6 @@ def require_arguments(args: Any) -> None:
         )
 
 
-def vocabulary_size(
-    student: int,
-    teachers: Sequence[int],
-    student_tokenizer: Any | None,
-    teacher_tokenizers: Any | None,
-) -> int:
-    """Return the number of tokens that all models share.
-
-    Parameters
-    ----------
-    student : int
-        Columns of the student's logits.
-    teachers : sequence of int
-        Columns of each teacher's.
-    student_tokenizer : object, optional
-        The student's.
-    teacher_tokenizers : object or sequence of objects, optional
-        One for all teachers, or one for each.
-
-    Returns
-    -------
-    int
-
-    Raises
-    ------
-    ArgumentError
-        Maps from tokens to ids differ, or numbers of columns without tokenizers to explain them.
-
-    Examples
-    --------
-    >>> vocabulary_size(20, [20], None, None)
-    20
-    """
-    if teacher_tokenizers is None:
-        if all(width == student for width in teachers):
-            return student
-        raise ArgumentError(
-            f"teacher_tokenizers: expected the teachers' tokenizers, as heads differ ({student} columns and "
-            f"{', '.join(map(str, teachers))}), got None. Give them and processing_class, so that padded columns can "
-            "be told from tokens."
-        )
-    if not teachers:
-        raise ArgumentError(
-            "teacher_tokenizers: expected None without teachers, got some. Leave them out, or give the teachers."
-        )
-    if student_tokenizer is None:
-        raise ArgumentError(
-            "processing_class: expected the student's tokenizer beside the teachers', got None. Give both."
-        )
-    given = list(teacher_tokenizers) if isinstance(teacher_tokenizers, (list, tuple)) else [teacher_tokenizers]
-    if len(given) == 1:
-        given *= len(teachers)
-    if len(given) != len(teachers):
-        raise ArgumentError(
-            f"teacher_tokenizers: expected one, or one for each of the {len(teachers)} teachers, got {len(given)}. "
-            "Give as many."
-        )
-    sizes = [
-        common_vocabulary(tokenizer, student_tokenizer, teacher_size=width, student_size=student)
-        for tokenizer, width in zip(given, teachers, strict=True)
-    ]
-    return sizes[0]
-
-
-def probe(
-    student: nn.Module, teachers: Teachers, config: DistillationConfig, special: Special, *, side: str, device: Any
-) -> tuple[int, list[int], StateMatch | None]:
-    """Run all models on one token, to see how wide their logits are and which layers they have.
-
-    Parameters
-    ----------
-    student : torch.nn.Module
-        The student.
-    teachers : Teachers
-        They.
-    config : DistillationConfig
-        Whether states or heads are needed.
-    special : Special
-        Tokens to use.
-    side : {"left", "right"}
-        Where prompts are padded.
-    device : torch.device
-        Where the models are.
-
-    Returns
-    -------
-    student : int
-        Columns of the student's logits.
-    teachers : list of int
-        Columns of each teacher's.
-    match : StateMatch or None
-        Where hidden states are compared.
-
-    Raises
-    ------
-    ArgumentError
-        Layers that cannot be matched; heads that do more than is known.
-    """
-    end = special.eos_ids[0]
-    small = prompts([[end]], pad=special.pad, side=side)
-    batch = Prompts(small.ids.to(device), small.attention.to(device))
-    target = Completions(*(part.to(device) for part in completions(torch.tensor([[end]]), special.eos_ids)))
-    states = config.hidden_weight > 0
-    with frozen(student):
-        own = score(student, batch, target, states=states)
-    others: list[Scored] = teachers.score(batch, target, states=states)
-    if config.rows is not None:
-        require_head(student, batch, target)
-        for place in range(len(teachers)):
-            with teachers.running(place) as model:
-                require_head(model, batch, target)
-    match = StateMatch(config, own, others[0]).to(device) if states else None
-    return own.scores.shape[-1], [other.scores.shape[-1] for other in others], match
-
-
 @contextmanager
 def named(where: str) -> Iterator[None]:
     """Put a place in front of the message of an error that is raised meanwhile.
@@ -313,38 +244,3 @@ def named(where: str) -> Iterator[None]:
         yield
     except TreeavgError as error:
         raise type(error)(f"{where}: {error}") from error
-
-
-def require_same(config: DistillationConfig, path: Path) -> None:
-    """Raise an error where a checkpoint was made with other options.
-
-    Parameters
-    ----------
-    config : DistillationConfig
-        Those of now.
-    path : pathlib.Path
-        Where the others are written.
-
-    Returns
-    -------
-    None
-
-    Raises
-    ------
-    FormatError
-        The file cannot be read.
-    ArgumentError
-        An option differs.
-    """
-    try:
-        there = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise FormatError(f"{path}: expected JSON, got {error}. Resume from another checkpoint.") from error
-    now = json.loads(json.dumps(config.document()))
-    names = [name for name in now if not isinstance(there, dict) or name not in there or there[name] != now[name]]
-    if names:
-        was = there.get(names[0]) if isinstance(there, dict) else None
-        raise ArgumentError(
-            f"{names[0]}: expected {quote(was)}, as in {path.parent.name}, got {quote(now[names[0]])}. Resume with the "
-            "options of the checkpoint, or start a new training from its weights."
-        )

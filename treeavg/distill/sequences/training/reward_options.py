@@ -9,7 +9,7 @@ from treeavg.distill.sequences.rewards.induction import VALUES
 from treeavg.distill.sequences.rewards.reward import BASELINES, IMPORTANCE, REGULARISERS
 from treeavg.errors import ArgumentError, quote, unknown
 
-__all__ = ["RewardOptions", "meaningless", "require_number", "require_whole"]
+__all__ = ["RewardOptions", "meaningless", "require_flag", "require_number", "require_whole"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +37,9 @@ class RewardOptions:
         One of `reward.REGULARISERS`. Default: none.
     penalty_weight : float, default 0.1
         Multiplies the penalty.
+    sync : int, optional
+        Completions are written by a copy of the student that is renewed after each that many updates, which needs
+        `importance`; the released code has 5000. In an evaluation the student itself writes, and by default always.
 
     Raises
     ------
@@ -58,6 +61,7 @@ class RewardOptions:
     clip: float | None = 1.0
     penalty: str | None = None
     penalty_weight: float = 0.1
+    sync: int | None = None
 
     def __post_init__(self) -> None:
         if self.value not in VALUES:
@@ -75,11 +79,26 @@ class RewardOptions:
         if self.penalty is None and self.penalty_weight != 0.1:
             raise meaningless("penalty_weight", self.penalty_weight, 0.1, "there is no penalty")
         require_number("penalty_weight", self.penalty_weight, 0, math.inf)
+        for name in ("centre", "sparse"):
+            require_flag(name, getattr(self, name))
+        if self.sync is not None:
+            require_whole("sync", self.sync, 1)
+            if self.importance is None:
+                raise ArgumentError(
+                    f"importance: expected 'token' or 'prefix' with sync={self.sync}, whose completions are not the "
+                    "student's own, got None. Give one, or leave sync out."
+                )
 
 
 def meaningless(where: str, value: object, default: object, why: str) -> ArgumentError:
     """Return the error for an option that nothing uses."""
     return ArgumentError(f"{where}: expected {default!r}, as {why}, got {quote(value)}. Leave it out.")
+
+
+def require_flag(where: str, value: object) -> None:
+    """Raise an ArgumentError where a value is neither True nor False."""
+    if not isinstance(value, bool):
+        raise ArgumentError(f"{where}: expected True or False, got {quote(value)}. Leave it out for the default.")
 
 
 def require_number(where: str, value: object, low: float, high: float, *, above: bool = False) -> None:

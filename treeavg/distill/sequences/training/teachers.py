@@ -15,7 +15,7 @@ from treeavg.distill.sequences.losses.heads import Head, head_of
 from treeavg.distill.sequences.running import frozen, unwrapped
 from treeavg.errors import ArgumentError, quote
 
-__all__ = ["BASE", "Scored", "Teachers", "score"]
+__all__ = ["BASE", "Scored", "Teachers", "merged", "score"]
 
 #: In place of a teacher: the student's own base model, its adapters turned off.
 BASE = "base"
@@ -70,8 +70,8 @@ def score(
         As `align`; or the model does not return its states.
     """
     if fused:
-        hidden = align(model, batch, completions, output="hidden").scores
-        return Scored(hidden, head_of(model))
+        hidden, head = align(model, batch, completions, output="hidden").scores, head_of(model)
+        return Scored(hidden.to(head.weight.dtype), head)  # in mixed precision the backbone's is another
     if not states:
         return Scored(align(model, batch, completions).scores)
     with _overheard(model) as outputs:
@@ -113,6 +113,39 @@ def _overheard(model: nn.Module) -> Iterator[list[Any]]:
             hook.remove()
 
 
+def merged(parts: Sequence[tuple[Tensor | None, Scored]]) -> list[Scored]:
+    """Return what the teachers say about all rows: one part for each teacher of all rows, one for those of some.
+
+    Parameters
+    ----------
+    parts : sequence of tuple of Tensor or None, and Scored
+        From `Teachers.score`, without heads.
+
+    Returns
+    -------
+    list of Scored
+        Logits are cut to the narrowest head.
+
+    Examples
+    --------
+    >>> one, other = (Scored(torch.full((1, 1, 2), value)) for value in (1.0, 2.0))
+    >>> merged([(torch.tensor([1]), one), (torch.tensor([0]), other)])[0].scores[:, 0, 0].tolist()
+    [2.0, 1.0]
+    """
+    rows = [some for some, _ in parts if some is not None]
+    if not rows:
+        return [part for _, part in parts]
+    order = torch.cat(rows).argsort()
+    width = min(part.scores.shape[-1] for _, part in parts)
+
+    def states(side: str) -> tuple[Tensor, ...]:
+        layers = zip(*(getattr(part, side) for _, part in parts), strict=True)
+        return tuple(torch.cat(layer)[order] for layer in layers)
+
+    scores = torch.cat([part.scores[..., :width] for _, part in parts])[order]
+    return [Scored(scores, None, states("decoder"), states("encoder"))]
+
+
 class Teachers:
     """One or several frozen models. They are in evaluation mode and without gradients whenever they are asked.
 
@@ -126,8 +159,10 @@ class Teachers:
         A student with adapters, which is the teacher when they are off.
     weights : sequence of float, optional
         One for each model. Default: equal.
-    kind : {"token", "prefix", "geometric"}, default "token"
-        How several are averaged.
+    kind : {"token", "prefix", "geometric", "teacher_id", "min_ce"}, default "token"
+        How several are averaged, or how each row gets one.
+    names : sequence of str or int, optional
+        What the models are called. Default: their places.
 
     Raises
     ------
@@ -149,8 +184,10 @@ class Teachers:
         base: nn.Module | None = None,
         weights: Sequence[float] | None = None,
         kind: str = "token",
+        names: Sequence[str | int] | None = None,
     ) -> None:
         self.models: list[nn.Module] = list(models)
+        self.names: list[str | int] = list(range(len(self.models)) if names is None else names)
         self.base, self.weights, self.kind = base, weights, kind
         for model in self.models:
             model.eval().requires_grad_(False)
@@ -207,10 +244,41 @@ class Teachers:
             for parameter, was in wanted:
                 parameter.requires_grad_(was)
 
+    def score_one(
+        self, place: int, batch: Prompts, completions: Completions, *, states: bool = False, fused: bool = False
+    ) -> Scored:
+        """Return what a teacher says about completions.
+
+        Parameters
+        ----------
+        place : int
+            Which.
+        batch : Prompts
+            Its inputs.
+        completions : Completions
+            Their outputs.
+        states : bool, default False
+            As for the function `score`.
+        fused : bool, default False
+            As for the function `score`.
+
+        Returns
+        -------
+        Scored
+        """
+        with self.running(place) as model:
+            return score(model, batch, completions, states=states, fused=fused)
+
     def score(
-        self, batch: Prompts, completions: Completions, *, states: bool = False, fused: bool = False
-    ) -> list[Scored]:
-        """Return what each teacher says about completions.
+        self,
+        batch: Prompts,
+        completions: Completions,
+        *,
+        states: bool = False,
+        fused: bool = False,
+        who: Tensor | None = None,
+    ) -> list[tuple[Tensor | None, Scored]]:
+        """Return what the teachers say about completions.
 
         Parameters
         ----------
@@ -222,15 +290,24 @@ class Teachers:
             As for the function `score`.
         fused : bool, default False
             As for the function `score`.
+        who : Tensor, int64, shape (B,), optional
+            The teacher of each row. Default: all teach all rows.
 
         Returns
         -------
-        list of Scored
+        list of tuple of Tensor or None, and Scored
+            Rows, and what one teacher says about them; None for all rows.
         """
-        found = []
+        options: dict[str, Any] = {"states": states, "fused": fused}
+        if who is None:
+            return [(None, self.score_one(place, batch, completions, **options)) for place in range(len(self))]
+        found: list[tuple[Tensor | None, Scored]] = []
         for place in range(len(self)):
-            with self.running(place) as model:
-                found.append(score(model, batch, completions, states=states, fused=fused))
+            rows = (who == place).nonzero()[:, 0]
+            if len(rows):
+                inputs = Prompts(batch.ids[rows], batch.attention[rows])
+                outputs = Completions(*(part[rows] for part in completions))
+                found.append((rows, self.score_one(place, inputs, outputs, **options)))
         return found
 
     def law(self, scored: Sequence[Scored], ids: Tensor, size: int, *, temperature: float) -> tuple[Tensor, float]:

@@ -7,47 +7,33 @@ depend on how a step is split.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import Trainer
 
 from treeavg.distill.sequences.running import unwrapped
 from treeavg.distill.sequences.sampling.generation import special_tokens
-from treeavg.distill.sequences.training.collate import COLUMNS, Collator, completions_of
+from treeavg.distill.sequences.sampling.samplers import Sampler
+from treeavg.distill.sequences.training.checkpoints import load_additions, save_additions
+from treeavg.distill.sequences.training.collate import Collator
 from treeavg.distill.sequences.training.config import DistillationConfig, Part
-from treeavg.distill.sequences.training.objective import Objective, items
-from treeavg.distill.sequences.training.requirements import (
-    named,
-    probe,
-    require_arguments,
-    require_same,
-    teachers_of,
-    vocabulary_size,
-)
+from treeavg.distill.sequences.training.copies import Followers, copies_of
+from treeavg.distill.sequences.training.objective import Objective
+from treeavg.distill.sequences.training.outputs import Evaluation, Outputs, metrics_of, outputs_of
+from treeavg.distill.sequences.training.probing import limits_of, probe, vocabulary_size
+from treeavg.distill.sequences.training.requirements import named, require_given, teachers_of
+from treeavg.distill.sequences.training.routing import by_teacher, least_cross_entropy
+from treeavg.distill.sequences.training.rows import COLUMNS, require_dataset
+from treeavg.distill.sequences.training.window import Window, counted, noted
 from treeavg.distill.sequences.training.writing import chance, generator_of, write
-from treeavg.errors import ArgumentError
+from treeavg.errors import ArgumentError, quote
 
 __all__ = ["DistillationTrainer"]
-
-_MAPS, _CONFIG = "distillation_maps.safetensors", "distillation.json"
-
-
-@dataclass(frozen=True)
-class _Window:
-    """What is common to the batches of a step: whose completions, what their losses divide by, over which processes."""
-
-    parts: tuple[Part, ...]
-    counts: dict[str, Tensor]
-    world_size: int
-    name: str
 
 
 class DistillationTrainer(Trainer):
@@ -66,9 +52,9 @@ class DistillationTrainer(Trainer):
         Of the training: batches, learning rate, checkpoints.
     train_dataset : dataset
         Rows as in `collate.COLUMNS`: ``{"prompt": ids, "completion": ids}``.
-    teachers : model, sequence of models, or "base"
-        Who teaches: frozen, in evaluation mode, never part of the student. "base" is the student without its adapters.
-        Default: none, for stored completions alone.
+    teachers : model, sequence of models, mapping from str to model, "base" or "ema"
+        Who teaches: frozen, in evaluation mode, never part of the student. "base" is the student without its adapters,
+        "ema" the moving average of the student. Default: none, for stored completions alone.
     teacher_weights : sequence of float, optional
         One for each teacher. Default: equal.
     eval_dataset : dataset, optional
@@ -79,6 +65,11 @@ class DistillationTrainer(Trainer):
         Those of the teachers: needed where heads have different numbers of columns, compared wherever given.
     eos_ids : sequence of int, optional
         The end tokens. Default: the student's.
+    compute_metrics : callable, optional
+        In an evaluation the student writes an output for each row; this gets all of them as `outputs.Outputs` and
+        returns numbers by name, which are logged as ``eval_...`` and may be the ``metric_for_best_model``.
+    eval_sampler : Sampler, optional
+        How those are written. Default: greedily, as long as in training.
     callbacks : sequence of transformers.TrainerCallback, optional
         As for the Trainer.
     optimizers : tuple, optional
@@ -96,7 +87,9 @@ class DistillationTrainer(Trainer):
     was resumed ends with the same weights. Logged beside the loss: ``truncated``, the share of completions without an
     end token; ``on_policy``, the share that the student wrote; ``completion_tokens``, their mean length. Gradients of
     maps between hidden states are not part of the clipped norm. With several processes the last rows of an evaluation
-    may count twice, as the processes take equally many.
+    may count twice in its loss, as the processes take equally many; in `compute_metrics` each is there once. A
+    checkpoint holds the options, maps and copies of the student too; options that differ are refused, other teachers
+    are not noticed.
 
     References
     ----------
@@ -117,27 +110,27 @@ class DistillationTrainer(Trainer):
         *,
         args: Any,
         train_dataset: Any = None,
-        teachers: nn.Module | Sequence[nn.Module] | str = (),
+        teachers: nn.Module | Sequence[nn.Module] | Mapping[str, nn.Module] | str | None = (),
         teacher_weights: Sequence[float] | None = None,
         eval_dataset: Any = None,
         processing_class: Any = None,
         teacher_tokenizers: Any = None,
         eos_ids: Sequence[int] | None = None,
+        compute_metrics: Callable[[Outputs], Mapping[str, float]] | None = None,
+        eval_sampler: Sampler | None = None,
         callbacks: Sequence[Any] | None = None,
         optimizers: tuple[Any, Any] = (None, None),
     ) -> None:
-        require_arguments(args)
-        self.distillation = DistillationConfig() if config is None else config
-        self.teachers = teachers_of(model, teachers, self.distillation, teacher_weights)
+        require_given(model, config, args)
+        self.distillation = config = DistillationConfig() if config is None else config
+        self.copies = copies_of(model, teachers, config)
+        teachers = self.copies["teacher"].model if "teacher" in self.copies else teachers
+        self.teachers = teachers_of(model, teachers, config, teacher_weights)
+        self._compute, self._eval_sampler = compute_metrics, _eval_sampler(compute_metrics, eval_sampler, config, args)
         self._side = "right" if unwrapped(model).config.is_encoder_decoder else "left"
         self._special = special_tokens(model, eos_ids, None)
         self.match: Any = None
-        collator = Collator(
-            self._special.eos_ids,
-            pad=self._special.pad,
-            side=self._side,
-            needs_completions=self.distillation.needs_completions,
-        )
+        collator = self._collator({"train_dataset": train_dataset, "eval_dataset": eval_dataset})
         super().__init__(
             model=model,
             args=args,
@@ -149,17 +142,39 @@ class DistillationTrainer(Trainer):
             optimizers=optimizers,
         )
         self.model_accepts_loss_kwargs = self.loss_is_scaled_for_ga = True  # we divide by the whole step's count
-        self.teachers.to(args.device)
-        own, others, self.match = probe(
-            model, self.teachers, self.distillation, self._special, side=self._side, device=args.device
-        )
-        size = vocabulary_size(own, others, processing_class, teacher_tokenizers)
-        self.objective: Objective = Objective(self.distillation, self.teachers, size, self.match)
-        self._window: _Window | None = None
+        size = self._placed(model, processing_class, teacher_tokenizers)
+        collator.limits = limits_of(model, self.teachers, config, size)
+        self.objective: Objective = Objective(config, self.teachers, size, self.match, self.accelerator.autocast)
+        self._window: Window | None = None
         self._wide = torch.float32 if args.device.type == "mps" else torch.float64
         self._tally = torch.zeros(4, dtype=self._wide, device=args.device)
-        self._evaluated: dict[str, Tensor] = {}
-        self._evaluated_batches = 0
+        self._evaluation = Evaluation(args.device, self._wide)
+
+    def _collator(self, datasets: dict[str, Any]) -> Collator:
+        """Return what makes batches of rows, after a look at the first of them."""
+        config, chosen = self.distillation, self.distillation.average == "teacher_id"
+        needed = ["prompt", *(["completion"] if config.needs_completions else []), *(["teacher_id"] if chosen else [])]
+        for name, dataset in datasets.items():
+            require_dataset(dataset, name, needed=needed, several=len(self.teachers) > 1 and not chosen)
+        return Collator(
+            self._special.eos_ids,
+            pad=self._special.pad,
+            side=self._side,
+            needs_completions=config.needs_completions,
+            teachers=self.teachers.names if chosen else None,
+        )
+
+    def _placed(self, model: nn.Module, student_tokenizer: Any, teacher_tokenizers: Any) -> int:
+        """Bring all models to the device, and return the number of tokens that they share."""
+        device = self.args.device
+        self.teachers.to(device)
+        for one in self.copies.values():
+            one.model.to(device)
+        if self.copies:
+            self.add_callback(Followers(model, self.copies))
+        fixed = (model, self.teachers, self.distillation, self._special)
+        own, others, self.match = probe(*fixed, side=self._side, device=device)
+        return vocabulary_size(own, others, student_tokenizer, teacher_tokenizers)
 
     # ---- The step ----
 
@@ -178,44 +193,41 @@ class DistillationTrainer(Trainer):
             self._window = self._prepared(batches, config.parts(heads), "train", step)
         return batches, sum(self._window.counts.values(), torch.zeros((), device=self.args.device))
 
-    def _prepared(self, batches: list[dict[str, Tensor]], parts: tuple[Part, ...], stream: str, step: int) -> _Window:
+    def _prepared(self, batches: list[dict[str, Tensor]], parts: tuple[Part, ...], stream: str, step: int) -> Window:
         """Have completions written, and count."""
-        config = self.distillation
+        if self.distillation.average == "min_ce":
+            for batch in batches:
+                batch["teacher"] = least_cross_entropy(self.teachers, batch, self.objective.size)
         for part in parts:
-            if part.source == "data":
-                continue
-            generator = generator_of(config.seed, stream, part.source, step, self.args.process_index)
-            options: dict[str, Any] = {"side": self._side, "generator": generator}
-            fixed = (part.source, batches, config, self._special, self.objective.size)
-            if part.source == "student":
-                write(self.model, *fixed, **options)
-            else:
-                with self.teachers.running() as teacher:
-                    write(teacher, *fixed, **options)
-        counts = {part.source: self._count(batches, part.source) for part in parts}
-        counts["prompt"] = sum(
-            (items(batch["attention_mask"].bool(), config.reduction) for batch in batches),
-            torch.zeros((), dtype=torch.int64, device=self.args.device),
-        )
+            if part.source != "data":
+                self._write(part.source, batches, stream, step)
+        counts = counted(batches, parts, self.distillation)
         if stream == "train":
-            self._note(batches, parts)
+            self._tally += noted(batches, parts).to(self._tally)
             every = self.accelerator.reduce(torch.stack(list(counts.values())), "sum")
             counts = dict(zip(counts, every, strict=True))
-        return _Window(parts, counts, self.accelerator.num_processes, f"step {step + 1}")
+        return Window(parts, counts, self.accelerator.num_processes, f"step {step + 1}")
 
-    def _count(self, batches: list[dict[str, Tensor]], source: str) -> Tensor:
-        drop = self.distillation.drop_truncated
-        masks = [completions_of(batch, source, drop_truncated=drop).mask for batch in batches]
-        return torch.stack([items(mask, self.distillation.reduction) for mask in masks]).sum()
+    def _write(self, source: str, batches: list[dict[str, Tensor]], stream: str, step: int) -> None:
+        """Have completions written."""
+        config, fixed = self.distillation, (self.distillation, self._special, self.objective.size)
+        stem = (config.seed, stream, source, step, self.args.process_index)
+        if source == "student":
+            past = self.copies.get("writer") if stream == "train" else None
+            writer = self.model if past is None else past.model
+            generator = generator_of(*stem)
+            write(writer, source, batches, *fixed, side=self._side, generator=generator, policy=self.model)
+            return
 
-    def _note(self, batches: list[dict[str, Tensor]], parts: tuple[Part, ...]) -> None:
-        """Add to what is logged: completions, truncated ones, the student's, tokens."""
-        for part in parts:
-            for batch in batches:
-                found = completions_of(batch, part.source)
-                rows = len(found.ids)
-                noted = (rows, found.truncated.sum(), rows * (part.source == "student"), found.mask.sum())
-                self._tally += torch.stack([torch.as_tensor(one, device=self._tally.device) for one in noted])
+        def by(place: int, rows: list[dict[str, Tensor]]) -> None:
+            generator = generator_of(*stem, *([place] if place else []))
+            with self.teachers.running(place) as teacher:
+                write(teacher, source, rows, *fixed, side=self._side, generator=generator)
+
+        if config.by_row:
+            by_teacher(batches, len(self.teachers), self._special.pad, by)
+        else:
+            by(0, batches)
 
     def training_step(self, model: nn.Module, inputs: dict[str, Tensor], num_items_in_batch: Any = None) -> Tensor:
         """Return the loss of a batch, after its backward pass."""
@@ -259,18 +271,20 @@ class DistillationTrainer(Trainer):
         ignore_keys: list[str] | None = None,
     ) -> tuple[Tensor, None, None]:
         """Return the loss of a batch of an evaluation, and add it to the whole evaluation's."""
-        batch = self._prepare_inputs(inputs)
-        self._evaluated_batches += 1
-        with torch.no_grad(), named(f"batch {self._evaluated_batches} of the evaluation"):
-            window = self._prepared([batch], self.distillation.parts(), "evaluation", self._evaluated_batches)
+        batch, found = self._prepare_inputs(inputs), self._evaluation
+        found.batches += 1
+        with torch.no_grad(), named(f"batch {found.batches} of the evaluation"):
+            window = self._prepared([batch], self.distillation.parts(), "evaluation", found.batches)
             ones = {name: torch.ones_like(count) for name, count in window.counts.items()}
             total = torch.zeros((), device=self.args.device)
             for part in window.parts:
                 for name, loss in self.objective.losses(model, batch, part, ones, 1).items():
-                    pair = torch.stack([loss.to(self._wide), window.counts[name].to(self._wide)])
-                    key = f"{part.source} {name}"
-                    self._evaluated[key] = self._evaluated[key] + pair if key in self._evaluated else pair
+                    found.add(f"{part.source} {name}", loss, window.counts[name])
                     total = total + loss / window.counts[name].clamp(min=1)
+            if self._compute is not None:
+                generator = generator_of(self.distillation.seed, "outputs", found.batches, self.args.process_index)
+                rows = outputs_of(self.model, batch, self._eval_sampler, self._special, generator)
+                found.rows += self.accelerator.gather_for_metrics(rows)
         return total, None, None
 
     def evaluation_loop(
@@ -282,11 +296,13 @@ class DistillationTrainer(Trainer):
         metric_key_prefix: str = "eval",
     ) -> Any:
         """Evaluate; the loss divides by the counts of all batches, whatever their size."""
-        self._evaluated, self._evaluated_batches = {}, 0
+        found = self._evaluation = Evaluation(self.args.device, self._wide)
         output = super().evaluation_loop(dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix)
-        if self._evaluated and output.metrics is not None:
-            pairs = self.accelerator.reduce(torch.stack(list(self._evaluated.values())), "sum")
+        if found.batches and output.metrics is not None:
+            pairs = self.accelerator.reduce(found.sums, "sum")
             output.metrics[f"{metric_key_prefix}_loss"] = float((pairs[:, 0] / pairs[:, 1].clamp(min=1)).sum())
+            if self._compute is not None:
+                output.metrics.update(metrics_of(self._compute, found.rows, metric_key_prefix))
         return output
 
     # ---- Log, optimiser, checkpoints ----
@@ -314,18 +330,29 @@ class DistillationTrainer(Trainer):
         return optimizer
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        super()._save_checkpoint(model, trial)
-        if self.args.should_save:
+        if self.args.should_save:  # ours first: what Trainer writes last tells that a checkpoint is whole
             folder = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}"
-            text = json.dumps(self.distillation.document(), indent=2, sort_keys=True)
-            (folder / _CONFIG).write_text(text + "\n", encoding="utf-8")
-            if self.match is not None and len(self.match.maps):
-                save_file(self.match.state_dict(), folder / _MAPS)
+            save_additions(folder, self.distillation, self.match, self.copies)
+        super()._save_checkpoint(model, trial)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        folder = Path(resume_from_checkpoint)
-        if (folder / _CONFIG).is_file():
-            require_same(self.distillation, folder / _CONFIG)
+        load_additions(Path(resume_from_checkpoint), self.distillation, self.match, self.copies)
         super()._load_from_checkpoint(resume_from_checkpoint, model)
-        if self.match is not None and len(self.match.maps):
-            self.match.load_state_dict(load_file(folder / _MAPS))
+
+
+def _eval_sampler(compute: Any, given: Sampler | None, config: DistillationConfig, args: Any) -> Sampler:
+    """Return how outputs are written in an evaluation."""
+    if given is not None and not isinstance(given, Sampler):
+        raise ArgumentError(f"eval_sampler: expected Sampler(...) or None, got {quote(given)}. Make one of it.")
+    best = args.metric_for_best_model
+    if compute is None and best is not None and not best.endswith("loss"):
+        raise ArgumentError(
+            f"args.metric_for_best_model: expected 'loss' without compute_metrics, got {best!r}. Give "
+            "compute_metrics, a function that returns it."
+        )
+    if given is not None and compute is None:
+        raise ArgumentError(
+            f"eval_sampler: expected None without compute_metrics, as nothing is written then, got {quote(given)}. "
+            "Give compute_metrics too."
+        )
+    return Sampler("greedy", max_new_tokens=config.how.max_new_tokens) if given is None else given

@@ -72,6 +72,7 @@ def write(
     *,
     side: str,
     generator: torch.Generator,
+    policy: Any = None,
 ) -> None:
     """Add completions to batches.
 
@@ -93,6 +94,8 @@ def write(
         Where prompts are padded.
     generator : torch.Generator
         Source of random numbers.
+    policy : transformers.PreTrainedModel, optional
+        The student, whose log-probabilities rewards are weighed by. Default: who writes.
 
     Returns
     -------
@@ -109,7 +112,7 @@ def write(
     for start in range(0, len(every.ids), rows):
         part = Prompts(every.ids[start : start + rows], every.attention[start : start + rows])
         drawn = sample(model, part, config.how, eos_ids=special.eos_ids, pad=special.pad, generator=generator)
-        own = _own(model, part, drawn) if _weighs(config, source) else drawn.log_prob
+        own = _own(model if policy is None else policy, part, drawn) if _weighs(config, source) else drawn.log_prob
         found.append((drawn, own))
     columns = _stacked(found, special.pad)
     largest = int(columns[0].max())
