@@ -222,6 +222,12 @@ def which_layers() -> None:
     assert lib.layer_angles(states(4, 4, 0), states(0, 4, 1)[0], laws()[3]).isfinite().any()
 
 
+def many_to_many() -> None:
+    pytest.importorskip("scipy")
+    pairs = lib.select_layers(2, 3, "weighted", include_last=True)
+    assert lib.transport_loss(states(3, 4, 0), states(2, 4, 1), pairs, laws()[3]) > 0
+
+
 def induced_rewards() -> None:
     trained("causal", C(kind="reward", sampler=SHORT), [{"prompt": [3]}, {"prompt": [4, 5]}])
 
@@ -356,6 +362,7 @@ PAPERS: dict[str, Callable[[], None]] = {
     "MiniLM": minilm,
     "ALP-KD": alp_kd,
     "adversarial features": adversarial,
+    "many layers to many": many_to_many,
     "which layers matter": which_layers,
     "induced rewards": induced_rewards,
     "several teachers, one for each row": teachers_by_row,
