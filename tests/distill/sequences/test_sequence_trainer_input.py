@@ -135,7 +135,7 @@ def test_rows_that_are_too_long(tmp_path, config, row, message) -> None:
 
 
 def test_rows_that_just_fit(tmp_path) -> None:
-    """As many tokens as positions, the last of which is not read; a stored completion that nothing looks at is not counted."""
+    """As many tokens as positions, the last not read; a stored completion that nothing looks at is not counted."""
     made = trainer(tmp_path, KL, rows=[{"prompt": [3] * 32, "completion": [*[4] * 32, 0]}] * 4, args={"max_steps": 1})
     made.train()
     config = DistillationConfig(kind="rkl", sampler=SHORT)

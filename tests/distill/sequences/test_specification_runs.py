@@ -592,7 +592,9 @@ def test_more_tokens_than_positions() -> None:
     fits = [{"prompt": [3] * 44, "completion": [4] * 20 + [0]}]  # the last token is scored, not read
     assert trained("causal", C(kind="kl"), fits)["loss"] > 0
     writes = C(kind="rkl", sampler=SHORT)
-    refused(r"row 0 of the batch: expected .* 64", lambda: trained("causal", writes, [{"prompt": [3] * 63}]), LimitError)
+    refused(
+        r"row 0 of the batch: expected .* 64", lambda: trained("causal", writes, [{"prompt": [3] * 63}]), LimitError
+    )
     bart = BartForConditionalGeneration(
         BartConfig(
             vocab_size=20, d_model=8, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2,
