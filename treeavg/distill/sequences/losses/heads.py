@@ -71,7 +71,7 @@ class Head(NamedTuple):
         Examples
         --------
         >>> import torch
-        >>> Head(torch.eye(2), softcap=1.0).surrounded(torch.tensor([0.0, 9.0])).tolist()
+        >>> Head(torch.eye(2), softcap=1.0).surrounded(torch.tensor([0.0, 30.0])).tolist()
         [0.0, 1.0]
         """
         found = product if self.scale == 1 else product * self.scale
