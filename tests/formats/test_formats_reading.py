@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 import treeavg
 from treeavg import AlignmentError, ArgumentError, FileError, FormatError, Treebank
 from treeavg.cli import options
-from treeavg.formats import FORMATS, AlignedReader, Columns, TreebankReader, format_of, reading
+from treeavg.formats import FORMATS, AlignedReader, Columns, TreebankReader, files, format_of
 
 TREE = "(S (NP (DT the) (NN dog)) (VP (VBZ barks)))"
 LINE = '{"words": ["a", "b"], "constituents": [[[0, 2]]]}'
@@ -139,7 +139,7 @@ ENDINGS = {"newline": "\n", "none": "", "blanks": "\n  ", "crlf": "\r\n", "odd":
 @pytest.mark.parametrize("block", [16, 1 << 20])
 def test_any_batch_gives_the_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str, block: int) -> None:
     """Batches of any size, exactly all lines among them, concatenate to what `read` gives, whatever ends the file."""
-    monkeypatch.setattr(reading, "BLOCK", block)
+    monkeypatch.setattr(files, "BLOCK", block)
     path = write(tmp_path / "trees.txt", "\n".join(sentences(12)) + ending)
     whole = treeavg.read(path)
     assert len(whole) == 12
@@ -165,7 +165,7 @@ def test_endings_side_by_side(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one: str, other: str, block: int
 ) -> None:
     """Files that end differently hold the same number of sentences, at any batch."""
-    monkeypatch.setattr(reading, "BLOCK", block)
+    monkeypatch.setattr(files, "BLOCK", block)
     paths = [write(tmp_path / f"{k}.txt", "\n".join(sentences(6)) + end) for k, end in enumerate((one, other))]
     for batch in (1, 2, 3, 6, 7):
         batches = list(treeavg.scan(paths, batch=batch))
