@@ -1,6 +1,6 @@
 """Treebanks as Arrow tables and back; pyarrow is imported when it is needed.
 
-A row is a sentence. The columns of a treebank are the buffers of the table's columns, in both directions without a copy;
+A row is a sentence. The columns of a treebank are the buffers of the table's columns, both ways without a copy;
 docs/formats.md has the schema. What a treebank lacks is null, so that all tables of one kind have one schema.
 """
 
@@ -169,7 +169,8 @@ class _Borrowed:
         kind = np.dtype(dtype)
         self.buffer = buffer  # kept alive by the array
         self.__array_interface__ = {
-            "data": (buffer.address + begin * kind.itemsize, False), "shape": (count,), "typestr": kind.str, "version": 3,
+            "data": (buffer.address + begin * kind.itemsize, False),
+            "shape": (count,), "typestr": kind.str, "version": 3,
         }  # fmt: skip
 
 

@@ -196,7 +196,7 @@ def test_missing_sentences_in_batches(tmp_path: Path, data: st.DataObject, seed:
     path = write(tmp_path / "trees.txt", "".join(f"{line}\n" for line in lines))
     batch = data.draw(st.integers(1, 10))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reading, "BLOCK", block)
+        patch.setattr(files, "BLOCK", block)
         reader = AlignedReader([path, path], "brackets", on_error="skip", batch=batch)
         whole = Treebank.concatenate(pair[1] for pair in reader)
     expected = [number for number, line in enumerate(lines) if not line]

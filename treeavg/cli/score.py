@@ -127,13 +127,13 @@ class _Tables:
     def add(self, gold: Any, systems: list[Any]) -> None:
         """Score a batch."""
         arguments = self._arguments
-        if not self.tallies:
-            self._begin(gold)
         if arguments.baselines:
             self._require_constituency(gold, "--baselines")
             from treeavg.transforms import binarize, branching
 
             systems = [*systems, branching(gold, "left"), branching(gold, "right"), binarize(gold)]
+        if not self.tallies:
+            self._begin(gold, systems)
         if arguments.by_label:
             self._require_constituency(gold, "--by-label")
         for place, bank in enumerate(systems):
@@ -141,7 +141,7 @@ class _Tables:
             if arguments.by_label:
                 self.labels[place].add(gold, bank)
 
-    def _begin(self, gold: Any) -> None:
+    def _begin(self, gold: Any, systems: list[Any]) -> None:
         """Make the tallies, now that the kind of trees is known; which metrics show is known in the end."""
         from treeavg.alignment import Places
         from treeavg.dependency import DependencyTreebank
@@ -153,14 +153,15 @@ class _Tables:
             self._defaults = ("uas", *with_words, "undirected-uas", "span-f1")
         else:
             self._defaults = tuple(dict.fromkeys((*_CONTINUOUS, *_DISCONTINUOUS)))
-        for name in [*arguments.predicted, *self.names[len(arguments.predicted) :]]:
+        names = [*arguments.predicted, *self.names[len(arguments.predicted) :]]
+        for name, bank in zip(names, systems, strict=True):
             places = Places((arguments.gold, name), files=True)
             self.tallies.append(
                 Tally(
                     [arguments.metric] if arguments.metric else self._defaults,
                     arguments.convention,
                     on_error=arguments.on_error,
-                    check_tokens=arguments.check_tokens,
+                    check_tokens=arguments.check_tokens and bank.tokens is not None,
                     places=places,
                     keep=arguments.test,
                     by_length=arguments.by_length,

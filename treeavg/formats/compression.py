@@ -171,7 +171,7 @@ class _Decompressed:
         self._inner: ByteReader
         self._broken: tuple[type[Exception], ...] = (EOFError, gzip.BadGzipFile, zlib.error)
         if kind == "gzip":
-            self._inner = gzip.GzipFile(fileobj=self._raw)  # type: ignore[arg-type]  # it calls only read
+            self._inner = gzip.GzipFile(fileobj=self._raw)  # type: ignore[call-overload]  # it calls only read
         else:
             module = zstandard(path)
             self._inner = _Frames(self._raw, module)

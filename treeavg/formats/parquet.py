@@ -161,7 +161,7 @@ class TableBatches:
         self._given += count
         if self.done:
             self.close()
-        return bank if len(bank) == count else bank[:count]  # type: ignore[no-any-return]
+        return bank if len(bank) == count else bank[:count]
 
     def _decode(self) -> Iterator[AnyTreebank]:
         batches = self._file.iter_batches(batch_size=ROWS, columns=self._names, use_threads=False)

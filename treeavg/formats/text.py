@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from treeavg.errors import FormatError, Problem, unknown
-from treeavg.formats.base import AnyTreebank
 from treeavg.formats import limits
+from treeavg.formats.base import AnyTreebank
 from treeavg.formats.choosing import FORMATS, format_of
 from treeavg.formats.compression import without_compression
 from treeavg.formats.files import ByteSource

@@ -68,7 +68,7 @@ class Statistics:
 
     @classmethod
     def concatenate(cls, parts: Sequence[Statistics]) -> Statistics:
-        """Join statistics of batches, at least one; where only some count discontinuous constituents, others have none."""
+        """Join statistics of at least one batch; those that do not count discontinuous constituents have none."""
         if len(parts) == 1:
             return parts[0]
         columns: dict[str, Any] = {
@@ -77,10 +77,12 @@ class Statistics:
             if name != "discontinuous"
         }
         if any(part.discontinuous is not None for part in parts):
-            columns["discontinuous"] = np.concatenate([
-                part.discontinuous if part.discontinuous is not None else np.zeros((len(part), 3), np.int64)
-                for part in parts
-            ])
+            columns["discontinuous"] = np.concatenate(
+                [
+                    part.discontinuous if part.discontinuous is not None else np.zeros((len(part), 3), np.int64)
+                    for part in parts
+                ]
+            )
         return cls(**columns)
 
     def where(self, mask: NDArray[np.bool_]) -> Statistics:

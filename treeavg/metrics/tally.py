@@ -130,7 +130,8 @@ class Tally:
             if name not in known:
                 raise unknown("metric", name, known)
         self._metrics = known
-        empty = Statistics(*(np.zeros(0, np.int64) for _ in range(5)), np.zeros(0, np.bool_))  # type: ignore[arg-type]
+        none = np.zeros(0, np.int64)
+        empty = Statistics(none, np.zeros(0, np.int32), none, none, none, np.zeros(0, np.bool_))
         for name in names:
             self._sums[name] = np.zeros(known[name].terms(empty).shape[1])
             self._lengths[name] = LengthSums(known[name])
@@ -184,9 +185,7 @@ class Tally:
         name = metric or self.metric()
         if not self._scored[name]:
             if self._dependency:
-                raise ArgumentError(
-                    f"{self._places.names[0]}: expected a sentence to score, got none. Check the file."
-                )
+                raise ArgumentError(f"{self._places.names[0]}: expected a sentence to score, got none. Check the file.")
             raise nothing_to_score(self._places)
         return float(self._metrics[name].finish(self._sums[name]))
 
