@@ -219,7 +219,7 @@ def test_nothing_is_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     for format, name in (("ptb", "a.mrg"), ("conllu", "a.conllu"), ("export", "a.export")):
         path = tmp_path / name
         bank = treebank(format, 1)
-        path.write_bytes(FORMATS[format].serialize(type(bank).concatenate([bank] * 2000)))
+        path.write_bytes(FORMATS[format].serialize(type(bank).concatenate([bank] * 6000)))
         assert path.stat().st_size > 2 * feeds.HEAD
         reader = TreebankReader(path, format)
         reader.next(1)

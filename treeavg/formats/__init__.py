@@ -60,8 +60,8 @@ def read(
     Returns
     -------
     Treebank or DependencyTreebank
-        By the format: ``conllu`` and ``heads`` hold dependency trees, ``parquet`` either kind. With words, labels, tags,
-        relations, where the file has them.
+        By the format: ``conllu`` and ``heads`` hold dependency trees, ``parquet`` either kind. With words, labels,
+        tags, relations, where the file has them.
 
     Raises
     ------
