@@ -350,7 +350,7 @@ class TableReader:
     def _fitting(self, name: str, array: Any, wanted: I64, lengths: NDArray[np.int32]) -> Any:
         """Return the items of an optional column and where it is null; None where no sentence has them."""
         present = ~np.asarray(array.is_null(), np.bool_)
-        if not (present & (lengths > 0)).any():
+        if not (present & (lengths > 0) if lengths.any() else present).any():
             return None
         offsets, items = self._list(array)
         counts, sizes = np.diff(offsets), np.diff(wanted)
