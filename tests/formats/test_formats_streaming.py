@@ -247,7 +247,7 @@ def test_a_line_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, blo
     path.write_bytes(pack((short * 2 + "(S a" + short[3:]).encode()))
     with pytest.raises(LimitError) as caught:
         treeavg.read(path)
-    assert str(caught.value).startswith(f"{path}:3: expected a line of at most 9.91821e-05 MiB, got a longer one. Is ")
+    assert str(caught.value).startswith(f"{path}:3: expected a line of at most 9.92e-05 MiB, got a longer one. Is ")
     assert str(caught.value).endswith("To read it all the same, set TREEAVG_MAX_SENTENCE_MB=0 (no limit).")
     monkeypatch.setenv(limits.SENTENCE_VARIABLE, "0")
     assert len(treeavg.read(path)) == 3
