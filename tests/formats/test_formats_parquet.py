@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import random
 from pathlib import Path
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 import treeavg
 from treeavg import ArgumentError, DependencyTreebank, FormatError, Treebank, arrow
 from treeavg.formats import FORMATS, Columns, TreebankReader, parquet
+from treeavg.formats.files import AtomicFile
 from treeavg.formats.text import SentenceReader
 
 SMALL = Treebank.from_constituents(
@@ -239,8 +241,6 @@ def test_row_groups_do_not_depend_on_batches(tmp_path: Path, monkeypatch: pytest
     bank = random_treebank(350)
     one, other = tmp_path / "one.parquet", tmp_path / "other.parquet"
     treeavg.write(bank, one)
-    from treeavg.formats.files import AtomicFile
-
     with AtomicFile(other) as file:
         for begin in range(0, 350, 37):
             file.write(FORMATS["parquet"].serialize(bank[begin : begin + 37]))
@@ -380,6 +380,30 @@ def test_streams_and_other_wrappings(tmp_path: Path, monkeypatch: pytest.MonkeyP
     pq.write_table(pa.table({"text": ["a"]}), tmp_path / "d.parquet")
     with pytest.raises(FormatError, match=r"d\.parquet: expected a column 'length', as treebanks have, got 'text'"):
         treeavg.read(tmp_path / "d.parquet")
+
+
+def write_half(path: Path) -> None:
+    with AtomicFile(path) as file:
+        file.write(FORMATS["parquet"].serialize(SMALL))
+        raise RuntimeError
+
+
+def test_an_error_while_writing(tmp_path: Path) -> None:
+    """The old file stays, and no writer complains later that its file is gone."""
+    (tmp_path / "a.parquet").write_text("as it was")
+    with pytest.raises(RuntimeError):
+        write_half(tmp_path / "a.parquet")
+    gc.collect()
+    assert (tmp_path / "a.parquet").read_text() == "as it was"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_full_disk() -> None:
+    """The system's reason, as for any file."""
+    with pytest.raises(treeavg.FileError, match=r"/dev/full: expected a file to write, got: No space left on device"):
+        treeavg.write(SMALL, "/dev/full", format="parquet")
+    gc.collect()
 
 
 def test_standard_output(capfdbinary: pytest.CaptureFixture[bytes], tmp_path: Path) -> None:

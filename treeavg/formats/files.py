@@ -157,6 +157,9 @@ class Joiner(Protocol):
     def close(self) -> None:
         """Write what is left and the end of the frame."""
 
+    def abort(self) -> None:
+        """Write nothing more, whatever happened; after `close` there is nothing to do."""
+
 
 class Piece(bytes):
     """Part of a file whose parts cannot simply stand end to end; `AtomicFile` asks the first one how to join them."""
@@ -269,6 +272,8 @@ class AtomicFile:
             self._raw.close()
 
     def _discard(self) -> None:
+        if self._joiner is not None:
+            self._joiner.abort()
         try:
             self._raw.close()
         except OSError:

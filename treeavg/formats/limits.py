@@ -83,8 +83,8 @@ def too_long(place: str, what: str, limit: int) -> LimitError:
 same, set TREEAVG_MAX_SENTENCE_MB=0 (no limit).
     """
     return LimitError(
-        f"{place}: expected a {what} of at most {limit / MEBIBYTE:.3g} MiB, got a longer one. Is this the right file and "
-        f"format? To read it all the same, set {SENTENCE_VARIABLE}=0 (no limit)."
+        f"{place}: expected a {what} of at most {limit / MEBIBYTE:.3g} MiB, got a longer one. Is this the right file "
+        f"and format? To read it all the same, set {SENTENCE_VARIABLE}=0 (no limit)."
     )
 
 

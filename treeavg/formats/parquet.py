@@ -283,6 +283,12 @@ class _RowGroups:
             self._flush(self._count)
         self._writer.close()
 
+    def abort(self) -> None:
+        """Let the writer close without a file: it would do so late, when it is forgotten."""
+        self._stream.dead = True
+        if self._writer is not None:
+            self._writer.close()
+
     def _flush(self, count: int) -> None:
         table = self._pa.concat_tables(self._tables)
         self._tables = [table.slice(count)] if len(table) > count else []
@@ -299,10 +305,12 @@ class _Stream:
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream
         self._size = 0
+        self.dead = False
 
     def write(self, data: Any) -> int:
         """Append bytes."""
-        self._stream.write(data)
+        if not self.dead:
+            self._stream.write(data)
         self._size += len(data)
         return len(data)
 
