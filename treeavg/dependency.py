@@ -167,7 +167,7 @@ class DependencyTreebank:
         >>> DependencyTreebank.from_arrow(bank.to_arrow()) == bank
         True
         """
-        from treeavg.arrow import from_table
+        from treeavg.tables import from_table
 
         bank: DependencyTreebank = from_table(table, "dependency")
         return bank

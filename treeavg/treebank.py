@@ -237,7 +237,7 @@ class Treebank:
         >>> Treebank.from_arrow(bank.to_arrow()) == bank
         True
         """
-        from treeavg.arrow import from_table
+        from treeavg.tables import from_table
 
         bank: Treebank = from_table(table, "constituency")
         return bank

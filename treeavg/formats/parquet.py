@@ -1,4 +1,4 @@
-"""Parquet: a row is a sentence, its lists are the columns of a treebank; see docs/formats.md and `treeavg.arrow`."""
+"""Parquet: a row is a sentence, its lists are a treebank's columns; see docs/formats.md, `treeavg.arrow`, `treeavg.tables`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from treeavg import arrow
+from treeavg import arrow, tables
 from treeavg.dependency import DependencyTreebank
 from treeavg.errors import FormatError, Problem, quote
 from treeavg.formats.base import AnyTreebank, Chunk, Columns, Format
@@ -96,7 +96,7 @@ class TableBatches:
             self.close()
             raise self._damaged(error) from None
         try:
-            self._reader = arrow.TableReader(self._name, self._place, schema)
+            self._reader = tables.TableReader(self._name, self._place, schema)
         except BaseException:
             self.close()
             raise
@@ -197,7 +197,7 @@ def _tree_faults(bank: AnyTreebank, every: bool) -> Iterator[tuple[int, str]]:
         return
     wrong = np.zeros(len(bank), np.bool_)
     if not bank.is_continuous:
-        wrong = arrow.faulty_blocks(bank)  # the check below trusts ranges
+        wrong = tables.faulty_blocks(bank)  # the check below trusts ranges
     if not wrong.any():
         try:
             bank.validate()
@@ -207,7 +207,7 @@ def _tree_faults(bank: AnyTreebank, every: bool) -> Iterator[tuple[int, str]]:
             return
     for sentence in range(len(bank)):  # one at a time, to find the one, or all of them
         if wrong[sentence]:
-            yield sentence, arrow.OUT_OF_ORDER
+            yield sentence, tables.OUT_OF_ORDER
         else:
             try:
                 bank[[sentence]].validate()
