@@ -1,4 +1,4 @@
-"""Parquet: a row is a sentence, its lists are a treebank's columns; see docs/formats.md, `treeavg.arrow`, `treeavg.tables`."""
+"""Parquet: a row is a sentence, its lists are columns; see docs/formats.md, `treeavg.arrow`, `treeavg.tables`."""
 
 from __future__ import annotations
 
