@@ -91,7 +91,7 @@ def test_unknown_names(tmp_path: Path, call: object) -> None:
     path = write(tmp_path / "trees.txt", "as it was")
     with pytest.raises(
         ArgumentError,
-        match=r"^format: expected one of 'brackets', 'ptb', .*'heads', got 'bracket'\. Did you mean 'brackets'",
+        match=r"^format: expected one of 'brackets', 'ptb', .*'parquet', got 'bracket'\. Did you mean 'brackets'",
     ):
         call(path)  # type: ignore[operator]
     assert path.read_text() == "as it was"
