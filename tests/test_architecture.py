@@ -25,6 +25,7 @@ LAYERS: dict[str, int] = {
     "version": 0, "errors": 0,
     "kernels": 1, "escapes": 1, "jobs": 1,
     "strings": 2, "view": 2, "treebank": 2, "dependency": 2, "building": 2, "interop": 2, "transforms": 2,
+    "arrow": 2, "tables": 2,
     "formats": 3, "alignment": 3,
     "averaging": 4, "metrics": 4,
     "report": 5, "distill": 5,

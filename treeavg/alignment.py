@@ -41,6 +41,10 @@ class Places:
     files: bool = False
     first: int = 0
 
+    def behind(self, sentences: int) -> Places:
+        """Return the places of a batch behind that many sentences."""
+        return Places(self.names, self.files, self.first + sentences)
+
     def of(self, treebank: int, sentence: int) -> str:
         """Return the name of a place."""
         index = self.first + sentence

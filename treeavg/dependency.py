@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,9 @@ from treeavg.errors import AlignmentError, ArgumentError, FormatError, quote
 from treeavg.kernels import structure
 from treeavg.strings import StringColumn, flat_ranges, offsets_of
 from treeavg.view import counted
+
+if TYPE_CHECKING:
+    import pyarrow
 
 _TOKEN_COLUMNS = ("tokens", "relations")
 _SENTENCE_COLUMNS = ("ids", "sources")
@@ -138,6 +141,38 @@ class DependencyTreebank:
         return bank
 
     @classmethod
+    def from_arrow(cls, table: pyarrow.Table) -> DependencyTreebank:
+        """Build a treebank from an Arrow table.
+
+        Parameters
+        ----------
+        table : pyarrow.Table or pyarrow.RecordBatch
+            As for `Treebank.from_arrow`, with the columns of dependency trees.
+
+        Returns
+        -------
+        DependencyTreebank
+            Where the table has the types of the schema in one chunk, it shares the table's memory: change neither.
+
+        Raises
+        ------
+        FormatError
+            The table is damaged, its columns do not fit each other, or heads do not form a tree.
+        ArgumentError
+            It is no table, or pyarrow is not installed.
+
+        Examples
+        --------
+        >>> bank = DependencyTreebank.from_heads([[2, 0]])
+        >>> DependencyTreebank.from_arrow(bank.to_arrow()) == bank
+        True
+        """
+        from treeavg.tables import from_table
+
+        bank: DependencyTreebank = from_table(table, "dependency")
+        return bank
+
+    @classmethod
     def concatenate(cls, treebanks: Iterable[DependencyTreebank]) -> DependencyTreebank:
         """Join treebanks end to end.
 
@@ -184,6 +219,29 @@ class DependencyTreebank:
             support=np.concatenate(support) if len(support) == len(parts) else None,
             **strings,
         )
+
+    def to_arrow(self) -> pyarrow.Table:
+        """Return the trees as an Arrow table, a row for each sentence.
+
+        Returns
+        -------
+        pyarrow.Table
+            Shares the memory of this treebank's columns; what the treebank lacks is null. docs/formats.md has the
+            schema.
+
+        Raises
+        ------
+        ArgumentError
+            pyarrow is not installed.
+
+        Examples
+        --------
+        >>> DependencyTreebank.from_heads([[2, 0]]).to_arrow().column("heads").to_pylist()
+        [[2, 0]]
+        """
+        from treeavg.arrow import to_table
+
+        return to_table(self)
 
     def replace(self, **columns: Any) -> DependencyTreebank:
         """Return a treebank with some columns changed.

@@ -16,6 +16,7 @@ from treeavg.view import TreeView, counted
 
 if TYPE_CHECKING:
     import nltk
+    import pyarrow
 
 
 @dataclass(frozen=True)
@@ -209,6 +210,39 @@ class Treebank:
         return from_nltk_trees(trees)
 
     @classmethod
+    def from_arrow(cls, table: pyarrow.Table) -> Treebank:
+        """Build a treebank from an Arrow table.
+
+        Parameters
+        ----------
+        table : pyarrow.Table or pyarrow.RecordBatch
+            A row is a sentence; docs/formats.md has the schema. Slices, several chunks and other widths of integers
+            and offsets are understood, at the price of a copy.
+
+        Returns
+        -------
+        Treebank
+            Where the table has the types of the schema in one chunk, it shares the table's memory: change neither.
+
+        Raises
+        ------
+        FormatError
+            The table is damaged, its columns do not fit each other, or a tree breaks a rule.
+        ArgumentError
+            It is no table, or pyarrow is not installed.
+
+        Examples
+        --------
+        >>> bank = Treebank.from_constituents([["a", "b"]], [[(0, 2)]])
+        >>> Treebank.from_arrow(bank.to_arrow()) == bank
+        True
+        """
+        from treeavg.tables import from_table
+
+        bank: Treebank = from_table(table, "constituency")
+        return bank
+
+    @classmethod
     def concatenate(cls, treebanks: Iterable[Treebank]) -> Treebank:
         """Join treebanks end to end.
 
@@ -268,6 +302,29 @@ class Treebank:
             tags=tags,
             support=np.concatenate(supports) if len(supports) == len(parts) else None,
         )
+
+    def to_arrow(self) -> pyarrow.Table:
+        """Return the trees as an Arrow table, a row for each sentence.
+
+        Returns
+        -------
+        pyarrow.Table
+            Shares the memory of this treebank's columns (of discontinuous trees, offsets and fan-outs are made); what
+            the treebank lacks is null. docs/formats.md has the schema.
+
+        Raises
+        ------
+        ArgumentError
+            pyarrow is not installed.
+
+        Examples
+        --------
+        >>> Treebank.from_constituents([3], [[(0, 2)]]).to_arrow().column("ends").to_pylist()
+        [[2]]
+        """
+        from treeavg.arrow import to_table
+
+        return to_table(self)
 
     def replace(self, **columns: Any) -> Treebank:
         """Return a treebank with other `labels`, `tokens`, `tags` or `support` and the same trees.

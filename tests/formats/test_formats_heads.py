@@ -270,7 +270,7 @@ def test_the_other_kind(tmp_path: Path, name: str) -> None:
         treeavg.write(heads, tmp_path / "a", format=name)
     assert str(caught.value) == (
         f"treebank: expected constituency trees for the format '{name}', got dependency trees. "
-        "Choose one of 'conllu', 'heads'."
+        "Choose one of 'conllu', 'heads', 'parquet'."
     )
     for suffix in ("heads", "conllu"):
         with pytest.raises(FormatError, match=r"got constituency trees\. Choose one of 'brackets', 'ptb', 'jsonl', 'd"):

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 import treeavg
 from treeavg import AlignmentError, ArgumentError, FileError, FormatError, Treebank
 from treeavg.cli import options
-from treeavg.formats import FORMATS, AlignedReader, Columns, TreebankReader, format_of, reading
+from treeavg.formats import FORMATS, AlignedReader, Columns, TreebankReader, files, format_of
 
 TREE = "(S (NP (DT the) (NN dog)) (VP (VBZ barks)))"
 LINE = '{"words": ["a", "b"], "constituents": [[[0, 2]]]}'
@@ -91,7 +91,7 @@ def test_unknown_names(tmp_path: Path, call: object) -> None:
     path = write(tmp_path / "trees.txt", "as it was")
     with pytest.raises(
         ArgumentError,
-        match=r"^format: expected one of 'brackets', 'ptb', .*'heads', got 'bracket'\. Did you mean 'brackets'",
+        match=r"^format: expected one of 'brackets', 'ptb', .*'parquet', got 'bracket'\. Did you mean 'brackets'",
     ):
         call(path)  # type: ignore[operator]
     assert path.read_text() == "as it was"
@@ -139,7 +139,7 @@ ENDINGS = {"newline": "\n", "none": "", "blanks": "\n  ", "crlf": "\r\n", "odd":
 @pytest.mark.parametrize("block", [16, 1 << 20])
 def test_any_batch_gives_the_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str, block: int) -> None:
     """Batches of any size, exactly all lines among them, concatenate to what `read` gives, whatever ends the file."""
-    monkeypatch.setattr(reading, "BLOCK", block)
+    monkeypatch.setattr(files, "BLOCK", block)
     path = write(tmp_path / "trees.txt", "\n".join(sentences(12)) + ending)
     whole = treeavg.read(path)
     assert len(whole) == 12
@@ -165,7 +165,7 @@ def test_endings_side_by_side(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one: str, other: str, block: int
 ) -> None:
     """Files that end differently hold the same number of sentences, at any batch."""
-    monkeypatch.setattr(reading, "BLOCK", block)
+    monkeypatch.setattr(files, "BLOCK", block)
     paths = [write(tmp_path / f"{k}.txt", "\n".join(sentences(6)) + end) for k, end in enumerate((one, other))]
     for batch in (1, 2, 3, 6, 7):
         batches = list(treeavg.scan(paths, batch=batch))
@@ -196,7 +196,7 @@ def test_missing_sentences_in_batches(tmp_path: Path, data: st.DataObject, seed:
     path = write(tmp_path / "trees.txt", "".join(f"{line}\n" for line in lines))
     batch = data.draw(st.integers(1, 10))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reading, "BLOCK", block)
+        patch.setattr(files, "BLOCK", block)
         reader = AlignedReader([path, path], "brackets", on_error="skip", batch=batch)
         whole = Treebank.concatenate(pair[1] for pair in reader)
     expected = [number for number, line in enumerate(lines) if not line]

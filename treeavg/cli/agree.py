@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from contextlib import closing
 from typing import Any
 
 from treeavg.cli import options
@@ -30,34 +31,36 @@ def register(verbs: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Read all files and print the table."""
+    """Stream through the files, batch by batch, and print the table."""
     from treeavg.alignment import Places
-    from treeavg.cli.running import compiling_notice, report_problems, short_names
+    from treeavg.cli.running import Progress, compiling_notice, report_problems, short_names
     from treeavg.formats import AlignedReader, Columns
-    from treeavg.metrics import agreement
+    from treeavg.metrics import AgreementTally
     from treeavg.report.tables import table
 
-    with compiling_notice():
-        reader = AlignedReader(
-            arguments.teachers,
-            arguments.format,
-            encoding=arguments.encoding,
-            on_error=arguments.on_error,
-            jobs=arguments.jobs,
-            columns=[Columns(tokens=arguments.check_tokens, labels=False)] * len(arguments.teachers),
-        )
-        parts = list(reader)
+    reader = AlignedReader(
+        arguments.teachers,
+        arguments.format,
+        encoding=arguments.encoding,
+        on_error=arguments.on_error,
+        jobs=arguments.jobs,
+        columns=[Columns(tokens=arguments.check_tokens, labels=arguments.metric == "las")] * len(arguments.teachers),
+    )
+    names = short_names(arguments.teachers)
+    tally = AgreementTally(
+        names,
+        metric=arguments.metric,
+        convention=arguments.convention,
+        on_error=arguments.on_error,
+        check_tokens=arguments.check_tokens,
+        places=Places(tuple(item.name for item in reader.readers), files=True),
+    )
+    with closing(reader), compiling_notice(), Progress("comparing") as progress:
+        for batch in reader:
+            tally.add(batch)
+            progress.update(len(batch[0]), reader)
         report_problems(reader.problems, reader.done)
-        names = short_names(arguments.teachers)
-        result = agreement(
-            [type(column[0]).concatenate(column) for column in zip(*parts, strict=True)],
-            names=names,
-            metric=arguments.metric,
-            convention=arguments.convention,
-            on_error=arguments.on_error,
-            check_tokens=arguments.check_tokens,
-            places=Places(tuple(item.name for item in reader.readers), files=True),
-        )
+        result = tally.result()
     means = [None if value != value else value for value in result.means.tolist()]
     if arguments.json:
         json.dump(

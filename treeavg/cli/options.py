@@ -11,7 +11,7 @@ from typing import Any
 from treeavg.errors import ArgumentError, FileError, quote
 
 # Repeated here, as the tables themselves live beside code that loads Numba; a test compares them.
-FORMATS = ("brackets", "ptb", "jsonl", "discbracket", "export", "conllu", "heads")
+FORMATS = ("brackets", "ptb", "jsonl", "discbracket", "export", "conllu", "heads", "parquet")
 METHODS = ("generate", "select")
 OBJECTIVES = ("hits", "f1")
 LABELS = ("none", "vote", "hits")

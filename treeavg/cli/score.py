@@ -5,14 +5,18 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from treeavg.cli import options
 from treeavg.errors import ArgumentError
 
 if TYPE_CHECKING:
-    from treeavg.metrics import Score
-    from treeavg.treebank import Treebank
+    from treeavg.metrics import LabelCounts, Score, Tally
+
+#: What is shown of constituency trees, where all are continuous and where not.
+_CONTINUOUS = ("sentence-f1", "corpus-f1", "precision", "recall")
+_DISCONTINUOUS = ("corpus-f1", "continuous-f1", "discontinuous-f1", "precision", "recall")
 
 DESCRIPTION = """\
 Score parsers' trees against gold trees: constituency trees by F1 (the mean over sentences, pooled over the corpus; of
@@ -51,43 +55,31 @@ def register(verbs: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Read all files, score each system, print tables."""
-    from treeavg.cli.running import compiling_notice, short_names
-
+    """Stream through the files, add up each system's scores, print tables."""
     if arguments.test and len(arguments.predicted) + 3 * arguments.baselines < 2:
         raise ArgumentError("--test: expected at least two files to compare, got 1. Name the systems to compare.")
-    with compiling_notice():
-        gold, systems = _read(arguments)
-        metrics = [arguments.metric] if arguments.metric else _metrics(gold, systems)
-        names = short_names(arguments.predicted)
-        if arguments.baselines:
-            _require_constituency(gold, "--baselines", arguments.gold)
-            from treeavg.transforms import binarize, branching
-
-            systems += [branching(gold, "left"), branching(gold, "right"), binarize(gold)]
-            names += ["(left-branching)", "(right-branching)", "(oracle, binary)"]
-        places = [*arguments.predicted, *names[len(arguments.predicted) :]]
-        scores = [_scores(gold, bank, place, arguments, metrics) for place, bank in zip(places, systems, strict=True)]
-        result: dict[str, Any] = {
-            "gold": arguments.gold,
-            "systems": [
-                {"name": name, "scores": {metric: own[metric].value for metric in metrics}}
-                for name, own in zip(names, scores, strict=True)
-            ],
-            "signatures": {metric: str(scores[0][metric].signature) for metric in metrics},
-        }
-        for own, entry in zip(scores, result["systems"], strict=True):
-            missing = int(own[metrics[0]].statistics.missing.sum())
-            if missing:
-                entry["missing"] = missing
+    tables = _Tables(arguments)
+    _read(arguments, tables)
+    tallies = tables.tallies
+    metrics = tables.shown()
+    result: dict[str, Any] = {
+        "gold": arguments.gold,
+        "systems": [
+            {"name": name, "scores": {metric: tally.value(metric) for metric in metrics}}
+            for name, tally in zip(tables.names, tallies, strict=True)
+        ],
+        "signatures": {metric: str(tallies[0].signature(metric)) for metric in metrics},
+    }
+    for place, (tally, entry) in enumerate(zip(tallies, result["systems"], strict=True)):
+        missing = tally.missing(metrics[0])
+        if missing:
+            entry["missing"] = missing
         if arguments.by_length:
-            for own, entry in zip(scores, result["systems"], strict=True):
-                entry["by_length"] = own[metrics[0]].by_length()
+            entry["by_length"] = tally.by_length(metrics[0])
         if arguments.by_label:
-            _require_constituency(gold, "--by-label", arguments.gold)
-            _add_labels(result, gold, systems, arguments)
-        if arguments.test:
-            _add_tests(result, [own[metrics[0]] for own in scores], arguments)
+            entry["by_label"] = [(row.label, row.gold, row.recall) for row in tables.labels[place].recall()]
+    if arguments.test:
+        _add_tests(result, [tally.score(metrics[0]) for tally in tallies], arguments)
     if arguments.json:
         json.dump(result, sys.stdout, ensure_ascii=False)
         print()
@@ -96,77 +88,103 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _read(arguments: argparse.Namespace) -> tuple[Treebank, list[Treebank]]:
-    """Return the gold trees and the systems' trees; their labels are not needed."""
+def _read(arguments: argparse.Namespace, tables: _Tables) -> None:
+    """Hand all batches to the tables; labels of the systems are not needed."""
+    from treeavg.cli.running import Progress, compiling_notice
     from treeavg.formats import AlignedReader, Columns
 
-    paths = [arguments.gold, *arguments.predicted]
     words = Columns(tokens=arguments.check_tokens, labels=arguments.metric == "las")
     reader = AlignedReader(
-        paths,
+        [arguments.gold, *arguments.predicted],
         arguments.format,
         encoding=arguments.encoding,
         on_error=arguments.on_error,
         jobs=arguments.jobs,
         columns=[Columns(labels=arguments.by_label or words.labels)] + [words] * len(arguments.predicted),
     )
-    parts = list(reader)
+    with closing(reader), compiling_notice(), Progress("scoring") as progress:
+        for gold, *systems in reader:
+            tables.add(gold, systems)
+            progress.update(len(gold), reader)
     for problem in reader.problems:
         print(f"treeavg: sentence {problem.sentence + 1}: {problem.message}", file=sys.stderr)
-    banks: list[Any] = [type(column[0]).concatenate(column) for column in zip(*parts, strict=True)]
-    return banks[0], banks[1:]
 
 
-def _metrics(gold: Any, systems: list[Any]) -> list[str]:
-    """Return the metrics that a table shows by default."""
-    from treeavg.dependency import DependencyTreebank
+class _Tables:
+    """What is added up of each system, and which metrics are shown in the end."""
 
-    if isinstance(gold, DependencyTreebank):
-        with_words = ["uas-words"] if gold.tokens is not None else []
-        return ["uas", *with_words, "undirected-uas", "span-f1"]
-    if all(bank.is_continuous for bank in [gold, *systems] if not isinstance(bank, DependencyTreebank)):
-        return ["sentence-f1", "corpus-f1", "precision", "recall"]
-    return ["corpus-f1", "continuous-f1", "discontinuous-f1", "precision", "recall"]
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        from treeavg.cli.running import short_names
 
+        self._arguments = arguments
+        self.names = short_names(arguments.predicted)
+        if arguments.baselines:
+            self.names += ["(left-branching)", "(right-branching)", "(oracle, binary)"]
+        self.tallies: list[Tally] = []
+        self.labels: list[LabelCounts] = []
+        self._defaults: tuple[str, ...] = ()
 
-def _require_constituency(gold: Any, option: str, path: str) -> None:
-    from treeavg.errors import ArgumentError
-    from treeavg.treebank import Treebank
+    def add(self, gold: Any, systems: list[Any]) -> None:
+        """Score a batch."""
+        arguments = self._arguments
+        if arguments.baselines:
+            self._require_constituency(gold, "--baselines")
+            from treeavg.transforms import binarize, branching
 
-    if not isinstance(gold, Treebank) or (option == "--baselines" and not gold.is_continuous):
-        raise ArgumentError(
-            f"{option}: expected continuous constituency trees, got other trees in {path}. Leave it out."
-        )
+            systems = [*systems, branching(gold, "left"), branching(gold, "right"), binarize(gold)]
+        if not self.tallies:
+            self._begin(gold, systems)
+        if arguments.by_label:
+            self._require_constituency(gold, "--by-label")
+        for place, bank in enumerate(systems):
+            self.tallies[place].add(gold, bank)
+            if arguments.by_label:
+                self.labels[place].add(gold, bank)
 
+    def _begin(self, gold: Any, systems: list[Any]) -> None:
+        """Make the tallies, now that the kind of trees is known; which metrics show is known in the end."""
+        from treeavg.alignment import Places
+        from treeavg.dependency import DependencyTreebank
+        from treeavg.metrics import LabelCounts, Tally
 
-def _scores(
-    gold: Treebank, predicted: Treebank, name: str, arguments: argparse.Namespace, metrics: list[str]
-) -> dict[str, Score]:
-    from treeavg.alignment import Places
-    from treeavg.metrics import score
+        arguments = self._arguments
+        if isinstance(gold, DependencyTreebank):
+            with_words = ["uas-words"] if gold.tokens is not None else []
+            self._defaults = ("uas", *with_words, "undirected-uas", "span-f1")
+        else:
+            self._defaults = tuple(dict.fromkeys((*_CONTINUOUS, *_DISCONTINUOUS)))
+        names = [*arguments.predicted, *self.names[len(arguments.predicted) :]]
+        for name, bank in zip(names, systems, strict=True):
+            places = Places((arguments.gold, name), files=True)
+            self.tallies.append(
+                Tally(
+                    [arguments.metric] if arguments.metric else self._defaults,
+                    arguments.convention,
+                    on_error=arguments.on_error,
+                    check_tokens=arguments.check_tokens and bank.tokens is not None,
+                    places=places,
+                    keep=arguments.test,
+                    by_length=arguments.by_length,
+                )
+            )
+            self.labels.append(LabelCounts(arguments.convention, on_error=arguments.on_error, places=places))
 
-    return {
-        metric: score(
-            gold,
-            predicted,
-            metric=metric,
-            convention=arguments.convention,
-            on_error=arguments.on_error,
-            check_tokens=arguments.check_tokens and predicted.tokens is not None,
-            places=Places((arguments.gold, name), files=True),
-        )
-        for metric in metrics
-    }
+    def shown(self) -> list[str]:
+        """Return the metrics that a table shows."""
+        if self._arguments.metric:
+            return [self._arguments.metric]
+        if "sentence-f1" not in self._defaults:
+            return list(self._defaults)
+        return list(_CONTINUOUS if all(tally.is_continuous for tally in self.tallies) else _DISCONTINUOUS)
 
+    def _require_constituency(self, gold: Any, option: str) -> None:
+        from treeavg.treebank import Treebank
 
-def _add_labels(result: dict[str, Any], gold: Treebank, systems: list[Treebank], arguments: argparse.Namespace) -> None:
-    from treeavg.metrics import label_recall
-
-    for bank, entry in zip(systems, result["systems"], strict=True):
-        entry["by_label"] = [
-            (row.label, row.gold, row.recall)
-            for row in label_recall(gold, bank, convention=arguments.convention, on_error=arguments.on_error)
-        ]
+        if not isinstance(gold, Treebank) or (option == "--baselines" and not gold.is_continuous):
+            raise ArgumentError(
+                f"{option}: expected continuous constituency trees, got other trees in {self._arguments.gold}. "
+                "Leave it out."
+            )
 
 
 def _add_tests(result: dict[str, Any], scores: list[Score], arguments: argparse.Namespace) -> None:

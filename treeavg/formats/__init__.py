@@ -48,10 +48,10 @@ def read(
     Parameters
     ----------
     path : str or os.PathLike
-        ``-`` is standard input; a name that ends in ``.gz`` is decompressed.
+        ``-`` is standard input; a name that ends in ``.gz`` or ``.zst`` is decompressed.
     format : str, optional
         ``brackets`` (one tree a line), ``ptb`` (over several lines), ``jsonl``, ``discbracket``, ``export``,
-        ``conllu`` or ``heads``. By default the suffix decides, then the content.
+        ``conllu``, ``heads`` or ``parquet``. By default the suffix decides, then the content.
     encoding : str, default "utf-8"
         A byte-order mark of UTF-8 is dropped.
     on_error : str, default "raise"
@@ -60,8 +60,8 @@ def read(
     Returns
     -------
     Treebank or DependencyTreebank
-        By the format: ``conllu`` and ``heads`` hold dependency trees. With words, labels, tags, relations, where the
-        file has them.
+        By the format: ``conllu`` and ``heads`` hold dependency trees, ``parquet`` either kind. With words, labels,
+        tags, relations, where the file has them.
 
     Raises
     ------
@@ -69,8 +69,11 @@ def read(
         The path cannot be read.
     FormatError
         The content breaks the format; names line and column.
+    LimitError
+        A line or sentence is longer than 64 MiB, or compressed data expands beyond measure; the message names the
+        environment variable that lifts the limit.
     ArgumentError
-        An option is unknown.
+        An option is unknown, or a package for the format is not installed.
 
     Examples
     --------
@@ -100,7 +103,7 @@ def write(treebank: AnyTreebank, path: str | os.PathLike[str], format: str | Non
     treebank : Treebank or DependencyTreebank
         Any that the format can hold.
     path : str or os.PathLike
-        ``-`` is standard output; a name that ends in ``.gz`` is compressed. The folder must exist.
+        ``-`` is standard output; a name that ends in ``.gz`` or ``.zst`` is compressed. The folder must exist.
     format : str, optional
         As for `read`; by default the suffix decides, else ``brackets``, or ``heads`` for dependency trees.
 
@@ -120,7 +123,7 @@ def write(treebank: AnyTreebank, path: str | os.PathLike[str], format: str | Non
     {"words": ["the", "dog", "barks"], "constituents": [[[0, 3]], [[0, 2]]]}
     """
     chosen = format_of(path, name=format, kind=kind_of(treebank))
-    data = chosen.serialize(treebank)
+    data = chosen.serialize(treebank)  # before the file is touched
     with AtomicFile(path) as file:
         file.write(data)
 
@@ -143,7 +146,7 @@ def scan(
     format, encoding, on_error
         As for `read`.
     batch : int, default 4096
-        Sentences at a time. A format that is not line based (``ptb``, ``export``, ``conllu``) is read whole.
+        Sentences at a time.
     jobs : int, optional
         Threads that read; by default one a core.
 

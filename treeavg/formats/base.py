@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from treeavg.dependency import DependencyTreebank
 from treeavg.errors import FormatError, Problem, quote
+from treeavg.formats.boundaries import Cutter
 from treeavg.treebank import Treebank
 
 AnyTreebank: TypeAlias = Treebank | DependencyTreebank
@@ -39,7 +40,7 @@ class Chunk:
     Parameters
     ----------
     data : ndarray of uint8
-        UTF-8; whole lines, or the whole file for a format that is not line based.
+        UTF-8; whole lines.
     name : str
         The file, for messages.
     line : int, default 1
@@ -50,6 +51,8 @@ class Chunk:
         The strings that are wanted.
     skip : bool, default False
         Turn an erroneous line into a missing sentence instead of raising.
+    memory : dict, optional
+        What a format remembers of the chunks before; the same object for all chunks of a file.
     """
 
     data: NDArray[np.uint8]
@@ -58,6 +61,7 @@ class Chunk:
     sentence: int = 0
     columns: Columns = field(default_factory=Columns)
     skip: bool = False
+    memory: dict[str, Any] = field(default_factory=dict)
 
     def place(self, position: int) -> str:
         """Return ``name:line:column`` of a byte, both from 1, columns in characters."""
@@ -115,7 +119,7 @@ class Chunk:
         if len(lines) - 1 in bad_sentences:
             blanked += b"\n"  # or the blank last line would not count
         data = np.frombuffer(bytearray(blanked), np.uint8)
-        return Chunk(data, self.name, self.line, self.sentence, self.columns, self.skip), problems
+        return Chunk(data, self.name, self.line, self.sentence, self.columns, self.skip, self.memory), problems
 
     @staticmethod
     def _first_bad(raw: bytes) -> int | None:
@@ -141,15 +145,17 @@ class Format:
     summary : str
         One line for help texts.
     line_based : bool
-        Whether each line is one sentence, so that a file can be read in pieces.
+        Whether each line is one sentence.
     parse : callable
         Chunk to treebank and problems.
     serialize : callable
         Treebank to bytes; raises a FormatError for what the format cannot hold.
     kind : str, default "constituency"
-        What it holds: ``constituency`` (a `Treebank`) or ``dependency`` (a `DependencyTreebank`).
+        What it holds: ``constituency`` (a `Treebank`), ``dependency`` (a `DependencyTreebank`) or ``any``, one of them.
     numbered : bool, default False
         Whether sentences are numbered as they are written; `serialize` then takes the index of the first as well.
+    cutter : callable, optional
+        Makes what finds the ends of sentences, for a format of text that is not line based.
     """
 
     name: str
@@ -160,3 +166,4 @@ class Format:
     serialize: Callable[..., bytes]
     kind: str = "constituency"
     numbered: bool = False
+    cutter: Callable[[], Cutter] | None = None

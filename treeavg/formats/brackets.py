@@ -7,6 +7,7 @@ import numpy as np
 from treeavg.errors import FormatError, Problem
 from treeavg.escapes import escape_token, unescape_token
 from treeavg.formats.base import NOT_SKIPPED, Chunk, Format
+from treeavg.formats.boundaries import BracketCutter
 from treeavg.formats.gathering import gathered
 from treeavg.kernels import brackets as kernels
 from treeavg.strings import StringColumn, offsets_of
@@ -232,4 +233,5 @@ PTB = Format(
     line_based=False,
     parse=lambda chunk: _parse(chunk, line_mode=False),
     serialize=_serialize_ptb,
+    cutter=BracketCutter,
 )

@@ -10,17 +10,19 @@ from treeavg.dependency import DependencyTreebank
 from treeavg.errors import FormatError, unknown
 from treeavg.formats.base import AnyTreebank, Format
 from treeavg.formats.brackets import BRACKETS, PTB
+from treeavg.formats.compression import without_compression
 from treeavg.formats.conllu import CONLLU
 from treeavg.formats.discbracket import DISCBRACKET
 from treeavg.formats.export import EXPORT
 from treeavg.formats.heads import HEADS
 from treeavg.formats.jsonl import JSONL
+from treeavg.formats.parquet import MAGIC, PARQUET
 
 _EXPORT = re.compile(rb"%%|#(FORMAT|BOS|BOT)\b")
 _WORD_LINE = re.compile(rb"[0-9]+([-.][0-9]+)?\t[^\t]*\t")
 _HEAD_LINE = re.compile(rb"\s*\S+(\s+[0-9]+)+\s*")
 
-_ALL = (BRACKETS, PTB, JSONL, DISCBRACKET, EXPORT, CONLLU, HEADS)
+_ALL = (BRACKETS, PTB, JSONL, DISCBRACKET, EXPORT, CONLLU, HEADS, PARQUET)
 
 
 def kind_of(treebank: AnyTreebank) -> str:
@@ -33,8 +35,8 @@ def _guarded(item: Format) -> Format:
 
     def serialize(treebank: AnyTreebank, first: int = 0) -> bytes:
         kind = kind_of(treebank)
-        if kind != item.kind:
-            fitting = ", ".join(repr(other.name) for other in _ALL if other.kind == kind)
+        if item.kind not in (kind, "any"):
+            fitting = ", ".join(repr(other.name) for other in _ALL if other.kind in (kind, "any"))
             raise FormatError(
                 f"treebank: expected {item.kind} trees for the format {item.name!r}, got {kind} trees. "
                 f"Choose one of {fitting}."
@@ -59,7 +61,7 @@ def format_of(
     Parameters
     ----------
     path : str or os.PathLike
-        A trailing ``.gz`` does not count.
+        A trailing ``.gz`` or ``.zst`` does not count.
     head : bytes, optional
         The beginning of the content.
     name : str, optional
@@ -86,7 +88,7 @@ def format_of(
         if name not in FORMATS:
             raise unknown("format", name, FORMATS)
         return FORMATS[name]
-    plain = os.fspath(path).lower().removesuffix(".gz")
+    plain = without_compression(path)
     for item in FORMATS.values():
         if plain.endswith(item.suffixes):
             return item
@@ -94,6 +96,8 @@ def format_of(
 
 
 def _by_content(head: bytes) -> str:
+    if head.startswith(MAGIC):
+        return PARQUET.name
     start = head.lstrip()
     if start.startswith(b"{") or start[:5].strip() == b"null":
         return "jsonl"

@@ -16,6 +16,7 @@ import numpy as np
 from treeavg.dependency import DependencyTreebank, DependencyView
 from treeavg.errors import FormatError, Problem, quote
 from treeavg.formats.base import Chunk, Format
+from treeavg.formats.boundaries import BlankLineCutter
 from treeavg.formats.heads import faults
 from treeavg.formats.places import LineError
 from treeavg.strings import StringColumn
@@ -112,7 +113,7 @@ def _parse(chunk: Chunk) -> tuple[DependencyTreebank, list[Problem]]:
     clean = text.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in text)
     clean = clean and "\0" not in text
     sentences = list(_split(text))
-    if not sentences:
+    if not sentences and not chunk.sentence:
         raise FormatError(
             f"{chunk.name}:{chunk.line}: expected at least one sentence, got only blank lines. Check what wrote it."
         )
@@ -260,4 +261,5 @@ CONLLU = Format(
     parse=_parse,
     serialize=_serialize,
     kind="dependency",
+    cutter=BlankLineCutter,
 )

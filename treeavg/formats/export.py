@@ -14,6 +14,7 @@ import numpy as np
 
 from treeavg.errors import FormatError, Problem, quote
 from treeavg.formats.base import Chunk, Format
+from treeavg.formats.boundaries import MarkCutter, NumberSet
 from treeavg.formats.places import LineError
 from treeavg.formats.writing import hang, refuse
 from treeavg.treebank import Treebank
@@ -61,9 +62,8 @@ class _Sentence:
         self.fault = self.fault or LineError(line, message)
 
 
-def _blocks(raw: bytes, first_line: int) -> Iterator[_Sentence]:
+def _blocks(raw: bytes, first_line: int, seen: NumberSet) -> Iterator[_Sentence]:
     """Yield what stands between #BOS and #EOS; raise a LineError for an #EOS on its own."""
-    seen: set[str] = set()
     current: _Sentence | None = None
     line = first_line
     for line, text in enumerate(raw.split(b"\n"), first_line):
@@ -76,9 +76,8 @@ def _blocks(raw: bytes, first_line: int) -> Iterator[_Sentence]:
             current = _Sentence(line, name)
             if not name:
                 current.fail(line, "expected an id behind #BOS, got nothing. Number the sentences.")
-            elif name in seen:
+            elif not seen.add(name):
                 current.fail(line, f"expected each id once, got {quote(name)} again. Number the sentences.")
-            seen.add(name)
         elif mark == "#EOS":
             if current is None:
                 raise LineError(line, f"expected #BOS before #EOS, got only #EOS {quote(name)}. Add the #BOS line.")
@@ -180,7 +179,8 @@ def _parse(chunk: Chunk) -> tuple[Treebank, list[Problem]]:
     sentences: list[_Sentence] = []
     problems: list[Problem] = []
     try:
-        for sentence in _blocks(chunk.data.tobytes(), chunk.line):
+        seen = chunk.memory.setdefault("ids", NumberSet())
+        for sentence in _blocks(chunk.data.tobytes(), chunk.line, seen):
             message = ""
             try:
                 _fill(sentence, chunk.name)
@@ -196,7 +196,7 @@ def _parse(chunk: Chunk) -> tuple[Treebank, list[Problem]]:
             sentences.append(sentence)
     except LineError as fault:
         raise FormatError(f"{chunk.name}:{fault.line}: {fault}") from None
-    if not sentences:
+    if not sentences and not chunk.sentence:
         raise FormatError(
             f"{chunk.name}:{chunk.line}: expected at least one sentence (#BOS), got none. Is it an export file?"
         )
@@ -258,4 +258,5 @@ EXPORT = Format(
     parse=_parse,
     serialize=_serialize,
     numbered=True,
+    cutter=MarkCutter,
 )

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import codecs
-import gzip
 import io
 import os
 import stat
 import sys
 import tempfile
-import zlib
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, cast
+from typing import IO, Any, Protocol
 
 from treeavg.errors import ArgumentError, FileError, FormatError
+from treeavg.formats.compression import MAGIC, compressed, decompressed
 
 BLOCK = 1 << 20
 
@@ -51,7 +50,7 @@ def explain(path: str, action: str, error: OSError) -> FileError:
 
 
 class ByteSource:
-    """Reads blocks of UTF-8 from a path or from standard input (``-``); ``.gz`` is decompressed.
+    """Reads blocks of UTF-8 from a path or from standard input (``-``); ``.gz`` and ``.zst`` are decompressed.
 
     Parameters
     ----------
@@ -86,7 +85,11 @@ class ByteSource:
         except OSError as error:
             raise explain(self.name, "read", error) from None
         self._position = 0
-        self._stream = cast("IO[bytes]", gzip.GzipFile(fileobj=self._raw)) if self.name.endswith(".gz") else self._raw
+        try:
+            self._stream = decompressed(self._raw, self.name)
+        except BaseException:
+            self.close()
+            raise
         self._decoder = codecs.getincrementaldecoder(encoding)()
         self._first = True
         self._ahead = b""
@@ -104,18 +107,18 @@ class ByteSource:
         while True:
             try:
                 raw = self._stream.read(size)
-            except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-                raise FormatError(f"{self.name}: expected gzip data, got: {error}. Compress the file again.") from None
             except OSError as error:
                 raise explain(self.name, "read", error) from None
             if self._size:
                 self._position = self._raw.tell()
             if self._first and raw:
                 self._first = False
-                if raw.startswith(b"\x1f\x8b"):
-                    raise FormatError(
-                        f"{self.name}:1:1: expected text, got gzip data. Name the file .gz, or pipe it through gunzip."
-                    )
+                for magic, (kind, suffix, tool) in MAGIC.items():
+                    if raw.startswith(magic):
+                        raise FormatError(
+                            f"{self.name}:1:1: expected text, got {kind} data. Name the file {suffix}, or pipe it "
+                            f"through {tool}."
+                        )
                 if not self._recode:
                     if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
                         raise FormatError(
@@ -145,6 +148,27 @@ class ByteSource:
             self._raw.close()
 
 
+class Joiner(Protocol):
+    """Puts pieces of a format that has a frame around them into a file."""
+
+    def write(self, piece: bytes) -> None:
+        """Append a piece."""
+
+    def close(self) -> None:
+        """Write what is left and the end of the frame."""
+
+    def abort(self) -> None:
+        """Write nothing more, whatever happened; after `close` there is nothing to do."""
+
+
+class Piece(bytes):
+    """Part of a file whose parts cannot simply stand end to end; `AtomicFile` asks the first one how to join them."""
+
+    def joiner(self, stream: IO[bytes], name: str) -> Joiner:
+        """Return what puts this and further pieces into `stream`; `name` is the file, for messages."""
+        raise NotImplementedError
+
+
 class AtomicFile:
     """A file that appears whole or not at all: written beside its place, moved there on success.
 
@@ -153,7 +177,8 @@ class AtomicFile:
     Parameters
     ----------
     path : str or os.PathLike
-        Where to; a name that ends in ``.gz`` is compressed (without a time stamp, so equal content gives equal bytes).
+        Where to; a name that ends in ``.gz`` or ``.zst`` is compressed (without a time stamp, so equal content gives
+        equal bytes).
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -162,15 +187,17 @@ class AtomicFile:
 
     def __enter__(self) -> AtomicFile:
         self._temporary: str | None = None
-        self._gzip: gzip.GzipFile | None = None
+        self._joiner: Joiner | None = None
         try:
             self._raw = self._open()
         except OSError as error:
             raise explain(self.name, "write", error) from None
-        self._target: Any = self._raw
-        if self.path.endswith(".gz"):
-            self._gzip = gzip.GzipFile(filename="", mode="wb", fileobj=self._raw, compresslevel=6, mtime=0)
-            self._target = self._gzip
+        try:
+            self._compressed = compressed(self._raw, self.path)
+        except BaseException:
+            self._discard()
+            raise
+        self._target: Any = self._compressed or self._raw
         return self
 
     def _open(self) -> IO[bytes]:
@@ -201,9 +228,11 @@ class AtomicFile:
         return open(handle, "wb")
 
     def write(self, data: bytes) -> None:
-        """Append bytes."""
+        """Append bytes, or a `Piece`; pieces of one format, from the first to the last."""
         try:
-            self._target.write(data)
+            if isinstance(data, Piece) and self._joiner is None:
+                self._joiner = data.joiner(self._target, self.name)
+            (self._joiner or self._target).write(data)
         except OSError as error:
             raise explain(self.name, "write", error) from None
 
@@ -221,8 +250,10 @@ class AtomicFile:
             self._discard()
 
     def _commit(self) -> None:
-        if self._gzip is not None:
-            self._gzip.close()
+        if self._joiner is not None:
+            self._joiner.close()
+        if self._compressed is not None:
+            self._compressed.close()
         if self.path == "-":
             if sys.stdout is None:
                 raise OSError(9, "Bad file descriptor")
@@ -241,6 +272,8 @@ class AtomicFile:
             self._raw.close()
 
     def _discard(self) -> None:
+        if self._joiner is not None:
+            self._joiner.abort()
         try:
             self._raw.close()
         except OSError:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from dataclasses import replace
+from typing import Any, Protocol
 
 import numpy as np
 
 from treeavg.errors import AlignmentError, ArgumentError, FormatError, Problem, quote, unknown
-from treeavg.formats.base import AnyTreebank, Chunk, Columns
+from treeavg.formats.base import AnyTreebank, Chunk, Columns, Format
 from treeavg.formats.choosing import FORMATS, format_of
-from treeavg.formats.files import BLOCK, ByteSource
+from treeavg.formats.feeds import Blocks, Feed, LineFeed, SentenceFeed
+from treeavg.formats.files import ByteSource
 from treeavg.formats.jsonl import unlike
+from treeavg.formats.parquet import PARQUET, TableBatches, refuse_table
 from treeavg.jobs import worker_count
 from treeavg.treebank import Treebank
 
@@ -22,7 +25,23 @@ BATCH = 4096
 
 ON_ERROR = ("raise", "skip")
 
-_BLANKS = b" \t\r\v\f"
+
+class Batches(Protocol):
+    """Sentences of one file, batch by batch."""
+
+    @property
+    def done(self) -> bool:
+        """Whether every sentence was handed out."""
+
+    @property
+    def fraction(self) -> float | None:
+        """About how much of the file was read, between 0 and 1; None where its size is unknown."""
+
+    def next(self, count: int) -> AnyTreebank:
+        """Return the next `count` sentences, fewer at the end of the file."""
+
+    def close(self) -> None:
+        """Close the file, before its end or at it."""
 
 
 class TreebankReader:
@@ -31,10 +50,11 @@ class TreebankReader:
     Parameters
     ----------
     path : str or os.PathLike
-        ``-`` is standard input; ``.gz`` is decompressed.
+        ``-`` is standard input; ``.gz`` and ``.zst`` are decompressed.
     format : str, optional
         A key of `FORMATS`; by default suffix and content decide.
     encoding : str, default "utf-8"
+        Of text.
     on_error : str, default "raise"
         ``skip`` turns an erroneous line into a missing sentence and keeps its message in `problems`.
     columns : Columns
@@ -58,111 +78,141 @@ class TreebankReader:
         if format is not None and format not in FORMATS:
             raise unknown("format", format, FORMATS)
         self.problems: list[Problem] = []
-        self._source = source if source is not None else ByteSource(path, encoding)
-        self.name = self._source.name
-        self._skip = on_error == "skip"
-        self._columns = columns or Columns()
-        self._line, self._sentence = 1, 0
-        self._lines = 0  # line ends in the blocks that wait
-        self._blocks: list[bytes] = []
-        self._ended = False
-        self._whole: AnyTreebank | None = None
-        self._given = 0  # sentences of it that were handed out
-        self._size = BLOCK
-        self._model: tuple[bool, bool] | None = None
+        source = source if source is not None else ByteSource(path, encoding)
+        self.name = source.name
+        wanted = columns or Columns()
+        self._batches: Batches
         try:
-            self._load()
-            self._drop_blanks()
+            blocks = Blocks(source)
+            blocks.load()
+            blocks.drop_blanks()
+            if not blocks.waiting:
+                raise _empty(self.name)
+            head = blocks.head()
+            self.format = format_of(path, head, format)
+            if self.format.name == PARQUET.name:
+                source.close()
+                table = TableBatches(path, wanted, on_error == "skip", self.problems)
+                self.format, self._batches = replace(self.format, kind=table.kind), table
+            else:
+                refuse_table(self.name, head, self.format.name)
+                self._batches = TextBatches(source, blocks, self.format, wanted, on_error == "skip", self.problems)
         except BaseException:
-            self.close()
+            source.close()
             raise
-        if not self._blocks:
-            raise self._empty()
-        self.format = format_of(path, self._blocks[0][:65536], format)
 
     @property
     def fraction(self) -> float | None:
         """About how much of the file was read, between 0 and 1; None where its size is unknown."""
-        return self._source.fraction
+        return self._batches.fraction
 
     @property
     def done(self) -> bool:
         """Whether every sentence was handed out."""
-        return self._ended and not self._blocks and (self._whole is None or self._given >= len(self._whole))
-
-    def _load(self) -> None:
-        block = self._source.read(self._size)
-        if block:
-            self._blocks.append(block)
-            # By NumPy, which releases the GIL while it counts.
-            self._lines += int(np.count_nonzero(np.frombuffer(block, np.uint8) == 10))
-        else:
-            self._ended = True
-            self._source.close()
-
-    def _drop_blanks(self) -> None:
-        """Read on until there is more than blanks, or the end: then they go, as the rest of a line does."""
-        while not any(block[0] not in _BLANKS or block.strip(_BLANKS) for block in self._blocks):
-            if self._ended:
-                self._blocks = []
-                return
-            self._load()
-
-    def _empty(self) -> FormatError:
-        return FormatError(f"{self.name}: expected at least one tree, got an empty file. Check what wrote it.")
+        return self._batches.done
 
     def close(self) -> None:
         """Close the file before its end."""
-        self._ended, self._blocks, self._whole = True, [], None
-        self._source.close()
+        self._batches.close()
 
     def next(self, count: int) -> AnyTreebank:
         """Return the next `count` sentences, fewer at the end of the file; an error closes the file."""
         try:
-            return self._next(count)
+            return self._batches.next(count)
         except BaseException:
             self.close()
             raise
 
-    def _next(self, count: int) -> AnyTreebank:
-        if not self.format.line_based:
-            if self._whole is None:
-                while not self._ended:
-                    self._load()
-                self._whole = self._parse(bytearray().join(self._blocks))
-                self._blocks = []
-                if not len(self._whole):
-                    raise self._empty()
-            begin, self._given = self._given, self._given + count
-            return self._whole[begin : self._given]
-        while self._lines < count and not self._ended:
-            self._load()
-        data = bytearray().join(self._blocks)
-        self._blocks = []
-        enough = self._lines >= count
-        self._lines -= min(count, self._lines)
-        if enough:
-            cut = int(np.flatnonzero(np.frombuffer(data, np.uint8) == 10)[count - 1]) + 1
-            self._blocks = [bytes(data[cut:])] if cut < len(data) else []
-            data = data[:cut]
-            self._size = max(BLOCK, cut + cut // 16)
-        self._drop_blanks()  # so that `done` is known
-        return self._parse(data)
+
+class TextBatches:
+    """Batches of a text file.
+
+    Parameters
+    ----------
+    source : ByteSource
+        The file.
+    blocks : Blocks
+        Its beginning.
+    format : Format
+        How to parse it.
+    columns : Columns
+        Which strings are needed.
+    skip : bool
+        Whether erroneous sentences are passed over.
+    problems : list of Problem
+        Receives what was.
+    """
+
+    def __init__(
+        self,
+        source: ByteSource,
+        blocks: Blocks,
+        format: Format,
+        columns: Columns,
+        skip: bool,
+        problems: list[Problem],
+    ) -> None:
+        self._source = source
+        self._format = format
+        self._columns, self._skip, self._problems = columns, skip, problems
+        self._feed: Feed = LineFeed(blocks) if format.cutter is None else SentenceFeed(blocks, format.cutter())
+        self._line, self._sentence = 1, 0
+        self._ahead: AnyTreebank | None = None  # sentences that stood on one line with those handed out
+        self._memory: dict[str, Any] = {}
+        self._model: tuple[bool, bool] | None = None
+
+    @property
+    def fraction(self) -> float | None:
+        """See `Batches`."""
+        return self._source.fraction
+
+    @property
+    def done(self) -> bool:
+        """See `Batches`."""
+        return self._feed.done and self._ahead is None
+
+    def close(self) -> None:
+        """See `Batches`."""
+        self._feed.drop()
+        self._ahead = None
+        self._source.close()
+
+    def next(self, count: int) -> AnyTreebank:
+        """See `Batches`."""
+        bank, self._ahead = self._ahead, None
+        have = len(bank) if bank is not None else 0
+        if bank is None:
+            bank = self._parse(self._feed.take(count))
+        elif have < count and not self._feed.done:
+            more = self._parse(self._feed.take(count - have))
+            bank = type(more).concatenate([bank, more])  # type: ignore[list-item]  # a file has trees of one kind
+        if len(bank) > count:
+            self._ahead, bank = bank[count:], bank[:count]
+        return bank
 
     def _parse(self, data: bytearray) -> AnyTreebank:
-        chunk = Chunk(np.frombuffer(data, np.uint8), self.name, self._line, self._sentence, self._columns, self._skip)
-        bank, problems = self.format.parse(chunk)
-        self.problems.extend(problems)
+        chunk = Chunk(
+            np.frombuffer(data, np.uint8), self._source.name, self._line, self._sentence, self._columns, self._skip,
+            self._memory,
+        )  # fmt: skip
+        bank, problems = self._format.parse(chunk)
+        if not len(bank) and not self._sentence:
+            raise _empty(self._source.name)
+        self._problems.extend(problems)
         if isinstance(bank, Treebank) and bank.token_count:
             model = (bank.tokens is not None, bank.labels is not None)
             self._model = self._model or model
             for key, before, here in zip(("words", "labels"), self._model, model, strict=True):
                 if before != here:
                     line = self._line + int(np.argmax(bank.lengths > 0))
-                    raise FormatError(f"{self.name}:{line}: {unlike(key, here)}")
-        self._line += len(bank) if self.format.line_based else data.count(b"\n")
+                    raise FormatError(f"{self._source.name}:{line}: {unlike(key, here)}")
+        self._line += len(bank) if self._format.line_based else data.count(b"\n")
         self._sentence += len(bank)
         return bank
+
+
+def _empty(name: str) -> FormatError:
+    return FormatError(f"{name}: expected at least one tree, got an empty file. Check what wrote it.")
 
 
 class AlignedReader:

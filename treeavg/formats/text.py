@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from treeavg.errors import FormatError, Problem, unknown
+from treeavg.formats import limits
 from treeavg.formats.base import AnyTreebank
 from treeavg.formats.choosing import FORMATS, format_of
+from treeavg.formats.compression import without_compression
 from treeavg.formats.files import ByteSource
 from treeavg.formats.reading import TreebankReader
 
@@ -22,7 +24,7 @@ class SentenceReader:
     Parameters
     ----------
     path : str or os.PathLike
-        ``-`` is standard input; ``.gz`` is decompressed.
+        ``-`` is standard input; ``.gz`` and ``.zst`` are decompressed.
     format : str, optional
         ``text``, or a key of `FORMATS`; by default suffix and content decide.
     encoding : str, default "utf-8"
@@ -99,11 +101,16 @@ class SentenceReader:
 
     def _lines(self) -> Iterator[str]:
         rest, number = b"", 0
+        limit = limits.longest_sentence()
         while block := self._source.read():
             *lines, rest = (rest + block).split(b"\n")
             for line in lines:
                 number += 1
+                if limit and len(line) > limit:
+                    raise limits.too_long(f"{self.name}:{number}", "line", limit)
                 yield self._decoded(line, number)
+            if limit and len(rest) > limit:
+                raise limits.too_long(f"{self.name}:{number + 1}", "line", limit)
         if rest:
             yield self._decoded(rest, number + 1)
         elif not number:
@@ -154,7 +161,7 @@ def read_sentences(
 
 def _is_text(path: str | os.PathLike[str], source: ByteSource) -> bool:
     """Tell plain text from a treebank: by the suffix, then by the first lines."""
-    plain = os.fspath(path).lower().removesuffix(".gz")
+    plain = without_compression(path)
     if any(plain.endswith(item.suffixes) for item in FORMATS.values()):
         return False
     head = source.peek(65536)

@@ -1,19 +1,23 @@
 """Scores with their statistics and conventions, agreement, significance."""
 
-from treeavg.metrics.agreement import Agreement, agreement
+from treeavg.metrics.agreement import Agreement, AgreementTally, agreement
 from treeavg.metrics.base import Score, Signature
-from treeavg.metrics.constituency import CONVENTIONS, LabelRecall, label_recall
+from treeavg.metrics.constituency import CONVENTIONS, LabelCounts, LabelRecall, label_recall
 from treeavg.metrics.scoring import METRICS, score
 from treeavg.metrics.significance import Comparison, confidence_interval, paired_bootstrap, sign_test
+from treeavg.metrics.tally import Tally
 
 __all__ = [
     "CONVENTIONS",
     "METRICS",
     "Agreement",
+    "AgreementTally",
     "Comparison",
+    "LabelCounts",
     "LabelRecall",
     "Score",
     "Signature",
+    "Tally",
     "agreement",
     "confidence_interval",
     "label_recall",

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from treeavg.alignment import Places, Trees
 from treeavg.errors import ArgumentError
 from treeavg.metrics.base import Signature
-from treeavg.metrics.scoring import score
+from treeavg.metrics.tally import Tally
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,16 +91,74 @@ def agreement(
     labels = tuple(names) if names is not None else tuple(map(str, range(len(teachers))))
     if len(labels) != len(teachers):
         raise ArgumentError(f"names: expected {len(teachers)}, one per teacher, got {len(labels)}. Name each.")
-    where = places or Places(tuple(f"teachers[{index}]" for index in range(len(teachers))))
-    values = np.empty((len(teachers), len(teachers)))
-    signature = Signature(())
-    for row, gold in enumerate(teachers):
-        for column, predicted in enumerate(teachers):
-            pair = Places((where.names[row], where.names[column]), where.files, where.first)
-            result = score(
-                gold, predicted, metric=metric, convention=convention, on_error=on_error, check_tokens=check_tokens,
-                places=pair,
-            )  # fmt: skip
-            values[row, column] = result.value
-            signature = result.signature
-    return Agreement(labels, values, signature)
+    tally = AgreementTally(
+        labels, metric=metric, convention=convention, on_error=on_error, check_tokens=check_tokens, places=places
+    )
+    tally.add(teachers)
+    return tally.result()
+
+
+class AgreementTally:
+    """Adds up the table of F1 batch by batch, in memory that does not grow; see `agreement`.
+
+    Parameters
+    ----------
+    names : sequence of str, length K
+        The teachers.
+    metric, convention, on_error, check_tokens, places
+        As for `agreement`.
+
+    Examples
+    --------
+    >>> from treeavg import Treebank
+    >>> one = Treebank.from_constituents([4], [[(0, 4), (0, 2), (2, 4)]])
+    >>> tally = AgreementTally(["a", "b"])
+    >>> tally.add([one, one])
+    >>> tally.result().means.tolist()
+    [100.0, 100.0]
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        *,
+        metric: str | None = None,
+        convention: str = "standard",
+        on_error: str = "raise",
+        check_tokens: bool = False,
+        places: Places | None = None,
+    ) -> None:
+        self._names = tuple(names)
+        where = places or Places(tuple(f"teachers[{index}]" for index in range(len(self._names))))
+        self._tallies = [
+            [
+                Tally(
+                    [metric] if metric is not None else (), convention, on_error=on_error, check_tokens=check_tokens,
+                    places=Places((gold, predicted), where.files, where.first),
+                )
+                for predicted in where.names
+            ]
+            for gold in where.names
+        ]  # fmt: skip
+
+    def add(self, teachers: Sequence[Trees]) -> None:
+        """Compare further sentences.
+
+        Parameters
+        ----------
+        teachers : sequence of Treebank or of DependencyTreebank, length K
+            The next sentences, the same of all.
+
+        Raises
+        ------
+        AlignmentError
+            They do not hold the same sentences.
+        """
+        for gold, row in zip(teachers, self._tallies, strict=True):
+            for predicted, tally in zip(teachers, row, strict=True):
+                tally.add(gold, predicted)
+
+    def result(self) -> Agreement:
+        """Return the table."""
+        values = np.array([[tally.value() for tally in row] for row in self._tallies])
+        return Agreement(self._names, values, self._tallies[-1][-1].signature())

@@ -66,6 +66,25 @@ class Statistics:
     def __len__(self) -> int:
         return len(self.sentences)
 
+    @classmethod
+    def concatenate(cls, parts: Sequence[Statistics]) -> Statistics:
+        """Join statistics of at least one batch; those that do not count discontinuous constituents have none."""
+        if len(parts) == 1:
+            return parts[0]
+        columns: dict[str, Any] = {
+            name: np.concatenate([getattr(part, name) for part in parts])
+            for name in cls.__dataclass_fields__
+            if name != "discontinuous"
+        }
+        if any(part.discontinuous is not None for part in parts):
+            columns["discontinuous"] = np.concatenate(
+                [
+                    part.discontinuous if part.discontinuous is not None else np.zeros((len(part), 3), np.int64)
+                    for part in parts
+                ]
+            )
+        return cls(**columns)
+
     def where(self, mask: NDArray[np.bool_]) -> Statistics:
         """Return the statistics of some of the sentences."""
         columns: dict[str, Any] = {name: getattr(self, name) for name in self.__dataclass_fields__}
@@ -159,16 +178,74 @@ class Score:
         >>> score(gold, gold).by_length()
         [('1-10', 1, 100.0)]
         """
+        sums = LengthSums(self.metric, classes)
+        sums.add(self.statistics, self.metric.terms(self.statistics))
+        return sums.rows()
+
+
+def added(before: NDArray[np.float64], terms: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Add terms one sentence after another, so that sums do not depend on the size of batches.
+
+    Parameters
+    ----------
+    before : ndarray of float64, shape (C,)
+        The sums so far.
+    terms : ndarray of float64, shape (S, C)
+        Of further sentences.
+
+    Returns
+    -------
+    ndarray of float64, shape (C,)
+
+    Examples
+    --------
+    >>> added(np.zeros(2), np.array([[0.5, 1], [0.25, 1]])).tolist()
+    [0.75, 2.0]
+    """
+    sums: NDArray[np.float64] = np.add.accumulate(np.concatenate([before[None], terms]), axis=0)[-1]
+    return sums
+
+
+class LengthSums:
+    """Sums of a metric's terms by classes of sentence length.
+
+    Parameters
+    ----------
+    metric : Metric
+        Whose terms are added.
+    classes : sequence of int
+        As for `Score.by_length`.
+
+    Raises
+    ------
+    ArgumentError
+        The classes do not increase.
+    """
+
+    def __init__(self, metric: Metric, classes: Sequence[int] = LENGTH_CLASSES) -> None:
         ends = list(classes)
         if ends != sorted(set(ends)) or any(not isinstance(end, int) or end < 1 for end in ends):
             raise ArgumentError(f"classes: expected increasing whole numbers, got {quote(classes)}. Sort them.")
-        rows = []
-        for low, high in zip([0, *ends], [*ends, None], strict=True):
-            mask = self.statistics.lengths > low
+        self._metric = metric
+        self._bounds: list[tuple[int, int | None]] = list(zip([0, *ends], [*ends, None], strict=True))
+        self._counts = [0] * len(self._bounds)
+        self._sums: list[Any] = [None] * len(self._bounds)
+
+    def add(self, statistics: Statistics, terms: NDArray[np.float64]) -> None:
+        """Add sentences with their terms."""
+        for place, (low, high) in enumerate(self._bounds):
+            mask = statistics.lengths > low
             if high is not None:
-                mask &= self.statistics.lengths <= high
+                mask &= statistics.lengths <= high
             if mask.any():
-                part = self.statistics.where(mask)
-                value = float(self.metric.finish(self.metric.terms(part).sum(axis=0)))
-                rows.append((f"{low + 1}-{high}" if high is not None else f"{low + 1}+", len(part), value))
-        return rows
+                before = self._sums[place]
+                self._sums[place] = added(np.zeros(terms.shape[1]) if before is None else before, terms[mask])
+                self._counts[place] += int(mask.sum())
+
+    def rows(self) -> list[tuple[str, int, float]]:
+        """Return name, sentences and value of each class that has sentences."""
+        return [
+            (f"{low + 1}-{high}" if high is not None else f"{low + 1}+", count, float(self._metric.finish(sums)))
+            for (low, high), count, sums in zip(self._bounds, self._counts, self._sums, strict=True)
+            if count
+        ]

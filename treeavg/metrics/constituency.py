@@ -150,7 +150,7 @@ def count_matches(
     check_tokens: bool = False,
     places: Places | None = None,
 ) -> Statistics:
-    """Count matched constituents of each scored sentence; see `score`."""
+    """Count matched constituents of each scored sentence, of which there may be none; see `score`."""
     places = places or Places(("gold", "predicted"))
     usable, _ = align([gold, predicted], places=places, check_tokens=check_tokens, on_error=on_error)
     counts = np.zeros((len(gold), 3), np.int64)
@@ -172,10 +172,6 @@ def count_matches(
     scored = gold.lengths >= 2
     if rules.longest is not None:
         scored &= gold.lengths <= rules.longest
-    if not scored.any():
-        raise ArgumentError(
-            f"{places.names[0]}: expected a sentence of two tokens or more to score, got none. Check the file."
-        )
     return Statistics(
         np.flatnonzero(scored),
         gold.lengths[scored],
@@ -277,31 +273,71 @@ def label_recall(
     >>> label_recall(gold, gold)
     [LabelRecall(label='NP', matched=1, gold=1)]
     """
-    if convention not in CONVENTIONS:
-        raise unknown("convention", convention, CONVENTIONS)
-    if gold.labels is None:
-        raise ArgumentError("gold: expected labels, got trees without. Read them from a file that has labels.")
-    rules = CONVENTIONS[convention]
-    statistics = count_matches(gold, predicted, rules, on_error=on_error, check_tokens=check_tokens)
-    marks = _marks(gold, predicted)
-    usable = np.zeros(len(gold), bool)
-    usable[statistics.sentences] = True
-    found = usable.copy()
-    found[statistics.sentences[statistics.missing]] = False
-    seen: set[tuple[int, Constituent, str]] = set()
-    matched: Counter[str] = Counter()
-    total: Counter[str] = Counter()
-    for sentence in np.flatnonzero(usable).tolist():
-        view = gold[sentence]
-        first = int(gold.offsets[sentence])
-        for place, (constituent, name) in enumerate(zip(view.constituents, view.labels or (), strict=True)):
-            key = (sentence, constituent, simple_label(name))
-            if constituent != ((0, len(view)),) and key not in seen:
-                seen.add(key)
-                total[key[2]] += 1
-                matched[key[2]] += bool(marks[first + place] and found[sentence])
-    ranked = sorted(total, key=lambda label: (-total[label], label))
-    return [LabelRecall(label, matched[label], total[label]) for label in ranked]
+    counts = LabelCounts(convention, on_error=on_error, check_tokens=check_tokens)
+    counts.add(gold, predicted)
+    return counts.recall()
+
+
+class LabelCounts:
+    """Recall by label, added up batch by batch; see `label_recall`.
+
+    Parameters
+    ----------
+    convention, on_error, check_tokens
+        As for `label_recall`.
+    places : Places, optional
+        How messages name the two treebanks.
+    """
+
+    def __init__(
+        self, convention: str, *, on_error: str = "raise", check_tokens: bool = False, places: Places | None = None
+    ) -> None:
+        if convention not in CONVENTIONS:
+            raise unknown("convention", convention, CONVENTIONS)
+        self._rules = CONVENTIONS[convention]
+        self._options = {"on_error": on_error, "check_tokens": check_tokens}
+        self._places = places or Places(("gold", "predicted"))
+        self._done = self._scored = 0
+        self._matched: Counter[str] = Counter()
+        self._total: Counter[str] = Counter()
+
+    def add(self, gold: Treebank, predicted: Treebank) -> None:
+        """Count the constituents of further sentences."""
+        if gold.labels is None and gold.token_count:
+            raise ArgumentError("gold: expected labels, got trees without. Read them from a file that has labels.")
+        places = self._places.behind(self._done)
+        statistics = count_matches(gold, predicted, self._rules, places=places, **self._options)  # type: ignore[arg-type]
+        self._done += len(gold)
+        self._scored += len(statistics)
+        marks = _marks(gold, predicted)
+        usable = np.zeros(len(gold), bool)
+        usable[statistics.sentences] = True
+        found = usable.copy()
+        found[statistics.sentences[statistics.missing]] = False
+        seen: set[tuple[int, Constituent, str]] = set()
+        for sentence in np.flatnonzero(usable).tolist():
+            view = gold[sentence]
+            first = int(gold.offsets[sentence])
+            for place, (constituent, name) in enumerate(zip(view.constituents, view.labels or (), strict=True)):
+                key = (sentence, constituent, simple_label(name))
+                if constituent != ((0, len(view)),) and key not in seen:
+                    seen.add(key)
+                    self._total[key[2]] += 1
+                    self._matched[key[2]] += bool(marks[first + place] and found[sentence])
+
+    def recall(self) -> list[LabelRecall]:
+        """Return the recall of each label, the most frequent first."""
+        if not self._scored:
+            raise nothing_to_score(self._places)
+        ranked = sorted(self._total, key=lambda label: (-self._total[label], label))
+        return [LabelRecall(label, self._matched[label], self._total[label]) for label in ranked]
+
+
+def nothing_to_score(places: Places) -> ArgumentError:
+    """Return the error for constituency trees that are all too short."""
+    return ArgumentError(
+        f"{places.names[0]}: expected a sentence of two tokens or more to score, got none. Check the file."
+    )
 
 
 def _marks(gold: Treebank, predicted: Treebank) -> NDArray[np.bool_]:

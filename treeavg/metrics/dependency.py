@@ -41,7 +41,7 @@ def count_heads(
     check_tokens: bool,
     places: Places | None,
 ) -> Statistics:
-    """Count what is right in each sentence; see `treeavg.score`."""
+    """Count what is right in each sentence, of which there may be none; see `treeavg.score`."""
     places = places or Places(("gold", "predicted"))
     usable, _ = align([gold, predicted], places=places, check_tokens=check_tokens, on_error=on_error)
     missing = (usable == 0) & (gold.lengths > 0)
@@ -61,8 +61,6 @@ def count_heads(
     # A missing prediction has as many wrong words as the sentence has words.
     counts[missing, 1] = counts[missing, 2]
     scored = gold.lengths > 0
-    if not scored.any():
-        raise ArgumentError(f"{places.names[0]}: expected a sentence to score, got none. Check the file.")
     return Statistics(
         np.flatnonzero(scored),
         gold.lengths[scored],

@@ -2,25 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
-
-from treeavg.alignment import Places, Trees, align
-from treeavg.dependency import DependencyTreebank
-from treeavg.errors import unknown
-from treeavg.metrics.base import Metric, Score, Signature, Statistics
-from treeavg.metrics.constituency import (
-    CONSTITUENCY_METRICS,
-    CONVENTIONS,
-    constituency_metrics,
-    count_matches,
-    sentence_f1,
-)
-from treeavg.metrics.dependency import DEPENDENCY_METRICS, count_heads, sentence_values
-from treeavg.treebank import Treebank
-from treeavg.version import __version__
+from treeavg.alignment import Places, Trees
+from treeavg.metrics.base import Score
+from treeavg.metrics.constituency import CONSTITUENCY_METRICS
+from treeavg.metrics.dependency import DEPENDENCY_METRICS
+from treeavg.metrics.tally import Tally
 
 METRICS = (*CONSTITUENCY_METRICS, *DEPENDENCY_METRICS)
 
@@ -82,57 +68,15 @@ def score(
 
     Examples
     --------
+    >>> from treeavg import Treebank
     >>> gold = Treebank.from_constituents([4], [[(0, 4), (0, 2)]])
     >>> predicted = Treebank.from_constituents([4], [[(0, 4), (0, 2), (2, 4)]])
     >>> print(f"{score(gold, predicted).value:.2f}")
     66.67
     """
-    if convention not in CONVENTIONS:
-        raise unknown("convention", convention, CONVENTIONS)
-    options: dict[str, Any] = {"on_error": on_error, "check_tokens": check_tokens, "places": places}
-    if isinstance(gold, DependencyTreebank) and isinstance(predicted, DependencyTreebank):
-        name = metric or "uas"
-        if name not in DEPENDENCY_METRICS:
-            raise unknown("metric", name, DEPENDENCY_METRICS)
-        statistics = count_heads(gold, predicted, name, **options)
-        return _result(DEPENDENCY_METRICS[name], statistics, (), gold, sentence_values(statistics))
-    if not (isinstance(gold, Treebank) and isinstance(predicted, Treebank)):
-        align([gold, predicted], places=places or Places(("gold", "predicted")))  # raises: the kinds differ
-    assert isinstance(gold, Treebank)
-    assert isinstance(predicted, Treebank)
-    rules = CONVENTIONS[convention]
-    metrics = constituency_metrics(rules)
-    name = metric or ("sentence-f1" if gold.is_continuous and predicted.is_continuous else "corpus-f1")
-    if name not in metrics:
-        raise unknown("metric", name, metrics)
-    statistics = count_matches(gold, predicted, rules, **options)
-    conventions = (
-        ("convention", convention),
-        ("root", "one-copy-removed" if rules.second_root_counts else "removed"),
-        *((("counted", "lists,gold-fan-out<=2"),) if rules.published_lists else ()),
-        ("length", f"2-{rules.longest}" if rules.longest else "2+"),
-        ("empty", "1"),
-    )
-    return _result(metrics[name], statistics, conventions, gold, 100 * sentence_f1(statistics, rules.epsilon))
-
-
-def _result(
-    metric: Metric,
-    statistics: Statistics,
-    conventions: tuple[tuple[str, str], ...],
-    gold: Trees,
-    per_sentence: NDArray[np.float64],
-) -> Score:
-    """Put a score together: its value, its signature."""
-    signature = Signature(
-        (
-            ("metric", metric.name),
-            *conventions,
-            ("sentences", str(len(statistics))),
-            *((("missing", str(int(statistics.missing.sum()))),) if statistics.missing.any() else ()),
-            *((("gold-missing", str(len(gold.missing))),) if len(gold.missing) else ()),
-            ("version", __version__),
-        )
-    )
-    value = float(metric.finish(metric.terms(statistics).sum(axis=0)))
-    return Score(value, metric, statistics, signature, per_sentence)
+    tally = Tally(
+        [metric] if metric is not None else (), convention, on_error=on_error, check_tokens=check_tokens, places=places,
+        keep=True,
+    )  # fmt: skip
+    tally.add(gold, predicted)
+    return tally.score()

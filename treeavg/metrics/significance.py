@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from treeavg.errors import AlignmentError, ArgumentError, quote
 from treeavg.metrics.base import Score
 
-#: Sums drawn at a time, so that memory stays small.
-_BLOCK = 256
+#: Sentences drawn at a time, so that memory stays small.
+_DRAWN = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -191,8 +191,9 @@ def _resampled(terms: NDArray[np.float64], samples: int, seed: int) -> NDArray[n
     generator = np.random.default_rng(seed)
     size = len(terms)
     sums = np.empty((samples, terms.shape[1]))
-    for begin in range(0, samples, _BLOCK):
-        count = min(_BLOCK, samples - begin)
+    block = max(1, _DRAWN // size)
+    for begin in range(0, samples, block):
+        count = min(block, samples - begin)
         drawn = generator.integers(0, size, size=(count, size))
         sums[begin : begin + count] = terms[drawn].sum(axis=1)
     return sums

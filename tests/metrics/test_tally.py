@@ -1,0 +1,193 @@
+"""Scores that are added up batch by batch are the scores of the whole, to the bit."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+
+from treeavg import ArgumentError, DependencyTreebank, Treebank, metrics
+from treeavg.alignment import Places
+from treeavg.metrics import AgreementTally, LabelCounts, Tally, agreement, label_recall, score
+from treeavg.metrics.base import added
+
+
+def spans(generator: random.Random, length: int) -> list[tuple[int, int]]:
+    """A random binary tree, some constituents left out."""
+    agenda, found = [(0, length)], []
+    while agenda:
+        begin, end = agenda.pop()
+        if end - begin > 1:
+            if generator.random() < 0.8:
+                found.append((begin, end))
+            split = generator.randrange(begin + 1, end)
+            agenda += [(begin, split), (split, end)]
+    return found
+
+
+def constituency(seed: int, count: int = 90, discontinuous: bool = False) -> Treebank:
+    """Trees over sentences of the same lengths for all seeds; the last third is discontinuous, if any is."""
+    lengths = [1 + (7 * place) % 43 for place in range(count)]
+    generator = random.Random(seed)
+    trees: list[Any] = [spans(generator, length) for length in lengths]
+    if discontinuous:
+        for place in range(2 * count // 3, count):
+            if lengths[place] > 3:
+                trees[place] = [((0, 1), (2, 3)), (0, 3)]
+    names = [[generator.choice(["NP", "VP-X", "S"]) for _ in tree] for tree in trees]
+    return Treebank.from_constituents(lengths, trees, labels=names)
+
+
+def dependency(seed: int, count: int = 60) -> DependencyTreebank:
+    generator = random.Random(seed)
+    lengths = [1 + (5 * place) % 17 for place in range(count)]
+    heads = [[0, *(generator.randint(1, word) for word in range(1, length))] for length in lengths]
+    tokens = [["." if word % 4 == 3 else "a" for word in range(length)] for length in lengths]
+    relations = [[generator.choice("xy") for _ in own] for own in heads]
+    return DependencyTreebank.from_heads(heads, tokens=tokens, relations=relations)
+
+
+def without(bank: Any, sentences: list[int]) -> Any:
+    """The treebank with missing sentences at some places."""
+    parts = []
+    for place in range(len(bank)):
+        one = bank[place : place + 1]
+        if place in sentences:
+            keep = np.zeros(1, np.int32)
+            one = (
+                DependencyTreebank(
+                    keep, one.heads[:0], tokens=one.tokens.slice(0, 0), relations=one.relations.slice(0, 0)
+                )
+                if isinstance(one, DependencyTreebank)
+                else Treebank.from_constituents([0], [[]], labels=[[]])
+            )
+        parts.append(one)
+    return type(bank).concatenate(parts)
+
+
+def batches(*banks: Any, size: int) -> Any:
+    for begin in range(0, len(banks[0]), size):
+        yield [bank[begin : begin + size] for bank in banks]
+
+
+CASES = [
+    (constituency(1), constituency(2)),
+    (constituency(1, discontinuous=True), constituency(2)),
+    (constituency(1, discontinuous=True), constituency(2, discontinuous=True)),
+    (without(constituency(1), [3, 50]), without(constituency(2), [4, 89])),
+    (dependency(1), dependency(2)),
+    (without(dependency(1), [0]), without(dependency(2), [1, 59])),
+]
+
+
+@pytest.mark.parametrize("case", range(len(CASES)))
+@pytest.mark.parametrize("size", [1, 7, 64, 1000])
+@pytest.mark.parametrize("convention", ["standard", "kim2019", "tn-lcfrs"])
+def test_batches_add_up(case: int, size: int, convention: str) -> None:
+    """Every metric: value, signature, classes of length, statistics; whatever the batches."""
+    gold, predicted = CASES[case]
+    kinds = (
+        ("uas", "uas-words", "las", "span-f1") if case > 3 else ("sentence-f1", "corpus-f1", "recall", "continuous-f1")
+    )
+    options: dict[str, Any] = {"convention": convention, "on_error": "skip"}
+    tally = Tally(kinds, keep=True, by_length=True, **options)
+    light = Tally(**options)
+    for one, other in batches(gold, predicted, size=size):
+        tally.add(one, other)
+        light.add(one, other)
+    for name in kinds:
+        expected = score(gold, predicted, metric=name, **options)
+        assert tally.value(name) == expected.value
+        assert tally.signature(name) == expected.signature
+        assert tally.by_length(name) == expected.by_length()
+        assert tally.missing(name) == expected.statistics.missing.sum()
+        mine = tally.score(name)
+        assert np.array_equal(mine.per_sentence, expected.per_sentence)
+        assert np.array_equal(mine.statistics.sentences, expected.statistics.sentences)
+        assert np.array_equal(mine.statistics.matched, expected.statistics.matched)
+        assert metrics.confidence_interval(mine, samples=20) == metrics.confidence_interval(expected, samples=20)
+    expected = score(gold, predicted, **options)
+    assert (light.metric(), light.value(), light.signature()) == (
+        expected.metric.name,
+        expected.value,
+        expected.signature,
+    )
+
+
+def test_sums_are_those_of_numpy() -> None:
+    """Sentence after sentence, as NumPy sums the rows of a table; so numbers are those of earlier versions."""
+    terms = np.random.default_rng(0).random((5000, 2))
+    total = np.zeros(2)
+    for begin in range(0, 5000, 37):
+        total = added(total, terms[begin : begin + 37])
+    slow = np.zeros(2)
+    for row in terms:
+        slow = slow + row
+    assert total.tolist() == slow.tolist() == terms.sum(axis=0).tolist()
+    assert added(slow, np.zeros((0, 2))).tolist() == slow.tolist()
+
+
+@pytest.mark.parametrize("size", [1, 13, 1000])
+@pytest.mark.parametrize("metric", [None, "corpus-f1"])
+def test_agreement_adds_up(size: int, metric: str | None) -> None:
+    """The table of teachers, and a default metric that depends on a late batch."""
+    teachers = [constituency(1), constituency(2), constituency(3, discontinuous=True)]
+    tally = AgreementTally(["a", "b", "c"], metric=metric)
+    for batch in batches(*teachers, size=size):
+        tally.add(batch)
+    mine, expected = tally.result(), agreement(teachers, names=["a", "b", "c"], metric=metric)
+    slow = [[score(gold, other, metric=metric).value for other in teachers] for gold in teachers]
+    assert mine.values.tolist() == expected.values.tolist() == slow
+    assert (mine.names, mine.signature) == (expected.names, expected.signature)
+
+
+@pytest.mark.parametrize("size", [1, 13, 1000])
+def test_labels_add_up(size: int) -> None:
+    """Recall by label."""
+    gold, predicted = constituency(1), constituency(2)
+    counts = LabelCounts("standard")
+    for one, other in batches(gold, predicted, size=size):
+        counts.add(one, other)
+    assert counts.recall() == label_recall(gold, predicted)
+
+
+def feed(tally: Any, *banks: Any) -> None:
+    for batch in batches(*banks, size=10):
+        tally.add(batch) if isinstance(tally, AgreementTally) else tally.add(*batch)
+
+
+def test_places_count_over_batches() -> None:
+    """A late batch's sentences have their own numbers."""
+    gold, predicted = constituency(1), without(constituency(2), [17])
+    for make in (
+        lambda places: Tally(places=places),
+        lambda places: AgreementTally(["g", "p"], places=places),
+        lambda places: LabelCounts("standard", places=places),
+    ):
+        tally = make(Places(("g", "p"), files=True))
+        with pytest.raises(ValueError, match=r"^p: sentence 18: expected a tree, got a missing sentence"):
+            feed(tally, gold, predicted)
+
+
+def test_nothing_to_score_is_known_in_the_end() -> None:
+    """A batch without anything to score is no error; no such batch at all is."""
+    short, other = Treebank.from_constituents([1, 1], [[], []]), constituency(1)
+    tally = Tally()
+    tally.add(short, short)
+    with pytest.raises(
+        ArgumentError, match=r"gold: expected a sentence of two tokens or more to score, got none\. Check"
+    ):
+        tally.value()
+    tally.add(other, other)
+    assert tally.value() == 100
+    gone = DependencyTreebank(np.zeros(1, np.int32), np.zeros(0, np.int32))
+    heads = Tally(on_error="skip")
+    heads.add(gone, gone)
+    with pytest.raises(ArgumentError, match=r"gold: expected a sentence to score, got none\. Check the file"):
+        heads.value()
+    with pytest.raises(ArgumentError, match=r"metric: expected one of 'uas', .* got 'recall'"):
+        Tally(["recall"]).add(dependency(1), dependency(2))
+    with pytest.raises(ArgumentError, match="convention: expected one of"):
+        Tally(convention="mine")
