@@ -27,13 +27,15 @@ LAYERS: dict[str, int] = {
     "strings": 2, "view": 2, "treebank": 2, "dependency": 2, "building": 2, "interop": 2, "transforms": 2,
     "formats": 3, "alignment": 3,
     "averaging": 4, "metrics": 4,
-    "report": 5, "distill": 5,
+    "report": 5, "distill": 5, "engine": 5,
     "cli": 6, "__main__": 7,
 }  # fmt: skip
-HEAVY = {"torch", "parsers", "transformers", "scipy", "matplotlib", "dask", "pyarrow"}
+HEAVY = {"torch", "parsers", "transformers", "scipy", "matplotlib", "dask", "distributed", "pyarrow"}
 #: Imported where they are called.
 ALLOWED = {
     ("averaging.fallback", "scipy"),
+    ("engine.cluster", "dask"),
+    ("engine.cluster", "distributed"),
     ("cli.options", "torch"),
     ("cli.distill", "parsers"),
     ("cli.fit", "parsers"),

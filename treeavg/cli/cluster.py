@@ -1,0 +1,92 @@
+"""What verbs over sharded input share: the options, the plan, a run on a cluster."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from treeavg.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from treeavg.engine.job import Job, Report
+    from treeavg.engine.shards import ShardPlan
+    from treeavg.engine.tally import Tally
+    from treeavg.engine.tasks import Work
+    from treeavg.formats import Format
+
+
+def add_cluster(parser: argparse.ArgumentParser) -> None:
+    """Add the options of sharded input."""
+    group = parser.add_argument_group("sharded input: folders or quoted patterns in place of files")
+    group.add_argument(
+        "--cluster", metavar="WHERE",
+        help="'local': worker processes, --jobs of them; or the address of a Dask scheduler (default: this process)",
+    )  # fmt: skip
+    group.add_argument("--shards", metavar="FILE", help="JSON lines that name the files of each shard")
+
+
+def is_wanted(arguments: argparse.Namespace, inputs: Sequence[str]) -> bool:
+    """Tell whether the input is sharded."""
+    if arguments.cluster is not None or arguments.shards is not None:
+        return True
+    from treeavg.engine.shards import is_sharded
+
+    return any(map(is_sharded, inputs))
+
+
+def plan(arguments: argparse.Namespace, inputs: Sequence[str]) -> ShardPlan:
+    """Find the shards; raise where they or the place for the output are not as they should be."""
+    from treeavg.engine.cluster import require_dask
+    from treeavg.engine.shards import plan_shards
+
+    if arguments.cluster is not None:
+        require_dask()
+    if getattr(arguments, "output", None) == "-":
+        raise ArgumentError("--output: expected a folder for the shards, got standard output. Pass -o FOLDER.")
+    return plan_shards(inputs, arguments.shards)
+
+
+def run(
+    arguments: argparse.Namespace,
+    stage: str,
+    work: Work,
+    plan: ShardPlan,
+    options: Mapping[str, Any],
+    target: Format,
+    more: Mapping[str, tuple[str, str]],
+) -> Report:
+    """Run a job that writes trees, and perhaps more: of each name its folder and suffix."""
+    from treeavg.engine.job import Job, Output, suffix_of
+
+    folder: str = arguments.output
+    outputs = (Output("trees", folder, suffix_of(target)), *(Output(name, *place) for name, place in more.items()))
+    job = Job(arguments.verb, work, plan, options, folder, outputs, target.numbered)
+    return run_job(arguments, stage, job)
+
+
+def run_job(arguments: argparse.Namespace, stage: str, job: Job) -> Report:
+    """Run a job and show its progress; say what an earlier run had done."""
+    import sys
+
+    from treeavg.cli.running import Progress, compiling_notice
+    from treeavg.engine.job import run_on
+
+    with compiling_notice(), Progress(stage, arguments) as progress:
+        report = run_on(job, arguments.cluster, getattr(arguments, "jobs", None), progress.advance)
+    if report.reused:
+        print(
+            f"treeavg: {report.reused:,} of {len(report.records):,} shards were done before and are kept.",
+            file=sys.stderr,
+        )
+    return report
+
+
+def tally_of(report: Report) -> Tally:
+    """Return the counts of all shards, with sentences counted over the whole text."""
+    from treeavg.engine.tally import Tally
+
+    whole = Tally()
+    for record in report.records:
+        whole.append(Tally.from_json(record["result"]))
+    return whole
