@@ -30,6 +30,8 @@ def is_wanted(arguments: argparse.Namespace, inputs: Sequence[str]) -> bool:
     """Tell whether the input is sharded."""
     if arguments.cluster is not None or arguments.shards is not None:
         return True
+    if getattr(arguments, "output", None) == "-":
+        return False  # as before there were shards: a folder is no file
     from treeavg.engine.shards import is_sharded
 
     return any(map(is_sharded, inputs))
@@ -43,7 +45,7 @@ def plan(arguments: argparse.Namespace, inputs: Sequence[str]) -> ShardPlan:
     if arguments.cluster is not None:
         require_dask()
     if getattr(arguments, "output", None) == "-":
-        raise ArgumentError("--output: expected a folder for the shards, got standard output. Pass -o FOLDER.")
+        raise ArgumentError("--cluster: expected a folder for the shards, got standard output. Pass -o FOLDER.")
     return plan_shards(inputs, arguments.shards)
 
 
@@ -72,14 +74,21 @@ def run_job(arguments: argparse.Namespace, stage: str, job: Job) -> Report:
     from treeavg.cli.running import Progress, compiling_notice
     from treeavg.engine.job import run_on
 
+    if job.folder is not None:
+        arguments.left = _left
     with compiling_notice(), Progress(stage, arguments) as progress:
         report = run_on(job, arguments.cluster, getattr(arguments, "jobs", None), progress.advance)
-    if report.reused:
+    if report.kept:
         print(
-            f"treeavg: {report.reused:,} of {len(report.records):,} shards were done before and are kept.",
+            f"treeavg: {report.kept:,} of {len(report.records):,} shards were done before and are kept.",
             file=sys.stderr,
         )
     return report
+
+
+def _left(arguments: argparse.Namespace) -> str:
+    """Return what an interrupted job has left behind."""
+    return "shards that are done are kept, the same command goes on with the others."
 
 
 def tally_of(report: Report) -> Tally:

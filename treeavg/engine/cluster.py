@@ -64,7 +64,7 @@ class OnDask:
     def run(self, function: Callable[[_Task], _Result], tasks: Sequence[_Task]) -> Iterator[tuple[int, _Result]]:
         """Yield the place and the result of each task as they are done; a task whose worker dies is done again."""
         from distributed import CancelledError, as_completed
-        from distributed.comm import CommClosedError
+        from distributed.comm.core import CommClosedError
 
         failed: dict[int, BaseException] = {}
         waiting: dict[Any, int] = {}
@@ -100,7 +100,7 @@ class OnDask:
             raise told(failed[min(failed)])
 
     def _room(self) -> int:
-        threads = sum(self._client.nthreads().values())
+        threads: int = sum(self._client.nthreads().values())
         return AHEAD * max(1, threads)
 
 
@@ -195,7 +195,7 @@ def connect(cluster: str | None, jobs: int | None = None) -> Iterator[Executor]:
 
     settings = {
         "distributed.scheduler.allowed-failures": ALLOWED_FAILURES,
-        "distributed.admin.log-format": "%(message)s",
+        "distributed.worker.preload": ["treeavg.engine.preload"],
     }
     with dask.config.set(settings), _quiet():
         if cluster == "local":

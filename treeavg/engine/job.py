@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from treeavg.engine.cluster import Executor, connect
-from treeavg.engine.manifest import begin_job, sweep, write_manifest
+from treeavg.engine.manifest import begin_job, record_path, sweep, write_manifest
 from treeavg.engine.shards import ShardPlan, compression_of
 from treeavg.engine.tasks import Task, Work, run_shard
 from treeavg.engine.works import count_work
@@ -89,19 +89,17 @@ class Report:
     ----------
     records : list of dict
         From `run_shard`, in the order of shards.
+    kept : int, default 0
+        Shards that an earlier run had done.
     """
 
     records: list[dict[str, Any]] = field(default_factory=list)
+    kept: int = 0
 
     @property
     def sentences(self) -> int:
         """All of them."""
         return sum(record["sentences"] for record in self.records)
-
-    @property
-    def reused(self) -> int:
-        """Shards that an earlier run had done."""
-        return sum(record["reused"] for record in self.records)
 
 
 #: Called after each shard with its sentences and the share of the input that is done.
@@ -139,12 +137,14 @@ def run_job(job: Job, executor: Executor, advance: Advance | None = None) -> Rep
     """
     if job.folder is not None:
         begin_job(Path(job.folder), job.document)
+    known = _recorded(job)
     firsts: list[int | None] = [None] * len(job.plan.shards)
     if job.numbered:
         counted = _run(job, executor, [_count_task(job, place) for place in range(len(firsts))], None)
         firsts = _starts([record["sentences"] for record in counted])
     tasks = [_task(job, place, first) for place, first in enumerate(firsts)]
     report = Report(_run(job, executor, tasks, advance))
+    report.kept = sum(record["reused"] and record["shard"] in known for record in report.records)
     if job.folder is not None:
         sweep(_folders(job))
         write_manifest(Path(job.folder), job.document, report.records)
@@ -223,6 +223,15 @@ def _run(job: Job, executor: Executor, tasks: Sequence[Task], advance: Advance |
         if advance is not None:
             advance(record["sentences"], read / total)
     return [records[place] for place in range(len(tasks))]
+
+
+def _recorded(job: Job) -> set[str]:
+    """Return the shards that an earlier run has recorded."""
+    if job.folder is None:
+        return set()
+    folder = Path(job.folder)
+    names = (shard.name for shard in job.plan.shards)
+    return {name for name in names if record_path(folder, job.verb, name).exists()}
 
 
 def _size(path: str) -> int:

@@ -183,7 +183,7 @@ def begin_job(folder: Path, document: Mapping[str, Any]) -> None:
     >>> begin_job(folder, {"verb": "average", "options": {"beta": 1.0}})
     >>> begin_job(folder, {"verb": "average", "options": {"beta": 2.0}})  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    treeavg.errors.ArgumentError: .../tmp...: expected the job that was begun there, got another beta: 1.0 before, 2.0 now...
+    treeavg.errors.ArgumentError: ...: expected the job that was begun there, got another beta: 1.0 before, 2.0 now...
     """
     if folder.exists() and not folder.is_dir():
         raise FileError(f"{folder}: expected a folder for shards, got a file. Choose another name.")
@@ -285,8 +285,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``verb``, ``version``, ``options``, ``teachers``, ``sentences`` and, for each of ``shards``, ``shard``, ``first``
-        (index of its first sentence), ``sentences``, ``skipped``, ``files`` and ``inputs`` with bytes and SHA-256.
+        ``verb``, ``version``, ``options``, ``teachers``, ``sentences`` and, for each of ``shards``, ``shard``,
+        ``first`` (index of its first sentence), ``sentences``, ``skipped``, ``files`` and ``inputs`` with bytes and
+        SHA-256.
 
     Raises
     ------

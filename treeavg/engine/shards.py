@@ -284,10 +284,7 @@ def _entry(where: str, line: str) -> tuple[str, dict[str, str]]:
 
 def _is_plain(name: str) -> bool:
     """Tell whether a shard's name stays inside the output folder."""
-    parts = name.split("/")
-    return (
-        bool(name) and not any(part in ("", ".", "..") or part.startswith(".") for part in parts) and "\0" not in name
-    )
+    return "\0" not in name and not any(part == "" or part.startswith(".") for part in name.split("/"))
 
 
 def _listed(names: Iterable[str], most: int = 5) -> str:

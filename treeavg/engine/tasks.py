@@ -143,11 +143,11 @@ def _same_input(known: Mapping[str, Any], path: str) -> bool:
     now = input_stamp(path)
     if now["bytes"] != known["bytes"]:
         return False
-    return now["mtime_ns"] == known["mtime_ns"] or digest_of(path) == known["sha256"]
+    return bool(now["mtime_ns"] == known["mtime_ns"] or digest_of(path) == known["sha256"])
 
 
 def _same_output(known: Mapping[str, Any], path: str) -> bool:
     try:
-        return os.stat(path).st_size == known["bytes"] and digest_of(path) == known["sha256"]
+        return bool(os.stat(path).st_size == known["bytes"] and digest_of(path) == known["sha256"])
     except OSError:
         return False
