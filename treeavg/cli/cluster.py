@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -40,13 +41,17 @@ def is_wanted(arguments: argparse.Namespace, inputs: Sequence[str]) -> bool:
 def plan(arguments: argparse.Namespace, inputs: Sequence[str]) -> ShardPlan:
     """Find the shards; raise where they or the place for the output are not as they should be."""
     from treeavg.engine.cluster import require_dask
-    from treeavg.engine.shards import plan_shards
+    from treeavg.engine.shards import Shard, ShardPlan, plan_shards
 
     if arguments.cluster is not None:
         require_dask()
     if getattr(arguments, "output", None) == "-":
         raise ArgumentError("--cluster: expected a folder for the shards, got standard output. Pass -o FOLDER.")
-    return plan_shards(inputs, arguments.shards)
+    found = plan_shards(inputs, arguments.shards)
+    if arguments.cluster in (None, "local"):
+        return found
+    shards = (Shard(shard.name, tuple(map(os.path.abspath, shard.paths))) for shard in found.shards)
+    return ShardPlan(found.teachers, tuple(shards))  # workers elsewhere stand in another folder
 
 
 def run(
@@ -61,8 +66,13 @@ def run(
     """Run a job that writes trees, and perhaps more: of each name its folder and suffix."""
     from treeavg.engine.job import Job, Output, suffix_of
 
-    folder: str = arguments.output
-    outputs = (Output("trees", folder, suffix_of(target)), *(Output(name, *place) for name, place in more.items()))
+    elsewhere = arguments.cluster not in (None, "local")
+    places = {"trees": (arguments.output, suffix_of(target)), **more}
+    outputs = tuple(
+        Output(name, os.path.abspath(folder) if elsewhere else folder, suffix)
+        for name, (folder, suffix) in places.items()
+    )
+    folder = outputs[0].folder
     job = Job(arguments.verb, work, plan, options, folder, outputs, target.numbered)
     return run_job(arguments, stage, job)
 

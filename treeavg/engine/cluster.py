@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeVar
 
 from treeavg.errors import ArgumentError, TreeavgError
 from treeavg.jobs import worker_count
+from treeavg.version import __version__
 
 #: So often may a worker die under one task before the job gives up.
 ALLOWED_FAILURES = 10
@@ -133,6 +134,10 @@ def told(error: BaseException) -> BaseException:
     BaseException
         Dask's own about workers that died is put into words.
     """
+    if isinstance(error, ImportError):
+        return ClusterError(
+            f"cluster: expected treeavg {__version__} on every worker, got: {error}. Install it where the workers run."
+        )
     if type(error).__name__ == "KilledWorker":
         return ClusterError(
             f"cluster: expected workers that finish a shard, got {ALLOWED_FAILURES + 1} that died over the same one. "
@@ -223,10 +228,13 @@ def connect(cluster: str | None, jobs: int | None = None) -> Iterator[Executor]:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep Dask's own log from the terminal: what matters is raised."""
-    logger = logging.getLogger("distributed")
-    before = logger.level
-    logger.setLevel(logging.CRITICAL)
+    names = [name for name in logging.root.manager.loggerDict if name.split(".")[0] == "distributed"]
+    loggers = [logging.getLogger(name) for name in names]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
     try:
         yield
     finally:
-        logger.setLevel(before)
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)

@@ -12,8 +12,9 @@ from typing import Any, TypeAlias
 
 from treeavg.engine.manifest import FORMAT, digest_of, input_stamp, make_folder, read_json, record_path, write_json
 from treeavg.engine.shards import Shard
-from treeavg.errors import FileError
+from treeavg.errors import FileError, TreeavgError
 from treeavg.formats.files import AtomicFile
+from treeavg.version import __version__
 
 #: What a worker does with a shard: takes its files' paths, the job's options, a function for each output that takes
 #: bytes, and the index of the first sentence (0 unless the job numbers them); returns what JSON can hold, with
@@ -43,6 +44,8 @@ class Task:
         Name and path of each file that is written.
     first : int or None
         Index of the shard's first sentence where the output depends on it.
+    version : str
+        Of the treeavg that handed the task out.
     """
 
     kind: str
@@ -52,6 +55,7 @@ class Task:
     folder: str | None = None
     outputs: tuple[tuple[str, str], ...] = ()
     first: int | None = None
+    version: str = __version__
 
 
 def run_shard(task: Task) -> dict[str, Any]:
@@ -75,13 +79,17 @@ def run_shard(task: Task) -> dict[str, Any]:
     Raises
     ------
     TreeavgError
-        As for the work; or an input changed while it was read. Nothing is written then.
+        As for the work; or this is another version than the task's, or an input changed while it was read. Nothing is written then.
 
     Examples
     --------
     >>> run_shard(Task("average", average_work, shard, options, "out", (("trees", "out/1.txt"),)))  # doctest: +SKIP
     """
     begun = time.perf_counter()
+    if task.version != __version__:
+        raise TreeavgError(
+            f"cluster: expected treeavg {task.version} on every worker, got {__version__}. Install the same everywhere."
+        )
     path = None if task.folder is None else record_path(Path(task.folder), task.kind, task.shard.name)
     known = None if path is None else read_json(path)
     if known is not None and _fits(known, task):
