@@ -79,7 +79,8 @@ def run_shard(task: Task) -> dict[str, Any]:
     Raises
     ------
     TreeavgError
-        As for the work; or this is another version than the task's, or an input changed while it was read. Nothing is written then.
+        As for the work; or this is another version than the task's, or an input changed while it was read. Nothing is
+        written then.
 
     Examples
     --------
