@@ -5,9 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from treeavg.cli import options
+from treeavg.cli import cluster, options, running, sharded
+
+if TYPE_CHECKING:
+    from treeavg.metrics import Agreement
 
 DESCRIPTION = """\
 Print how much teachers agree with one another: F1 of each (column) against each other (row). No gold trees needed.
@@ -26,38 +29,18 @@ def register(verbs: Any) -> None:
     options.add_jobs(parser)
     options.add_json(parser)
     options.add_input(parser)
+    cluster.add_cluster(parser, records=True)
+    running.add_log(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Read all files and print the table."""
-    from treeavg.alignment import Places
-    from treeavg.cli.running import compiling_notice, report_problems, short_names
-    from treeavg.formats import AlignedReader, Columns
-    from treeavg.metrics import agreement
     from treeavg.report.tables import table
 
-    with compiling_notice():
-        reader = AlignedReader(
-            arguments.teachers,
-            arguments.format,
-            encoding=arguments.encoding,
-            on_error=arguments.on_error,
-            jobs=arguments.jobs,
-            columns=[Columns(tokens=arguments.check_tokens, labels=False)] * len(arguments.teachers),
-        )
-        parts = list(reader)
-        report_problems(reader.problems, reader.done)
-        names = short_names(arguments.teachers)
-        result = agreement(
-            [type(column[0]).concatenate(column) for column in zip(*parts, strict=True)],
-            names=names,
-            metric=arguments.metric,
-            convention=arguments.convention,
-            on_error=arguments.on_error,
-            check_tokens=arguments.check_tokens,
-            places=Places(tuple(item.name for item in reader.readers), files=True),
-        )
+    sharded_input = cluster.is_wanted(arguments, arguments.teachers)
+    result = sharded.agree(arguments) if sharded_input else _agreement(arguments)
+    names = list(result.names)
     means = [None if value != value else value for value in result.means.tolist()]
     if arguments.json:
         json.dump(
@@ -72,3 +55,31 @@ def run(arguments: argparse.Namespace) -> int:
     print(table([["", *names], *rows]))
     print(f"\n{result.signature}")
     return 0
+
+
+def _agreement(arguments: argparse.Namespace) -> Agreement:
+    """Return the table of files, in this process."""
+    from treeavg.alignment import Places
+    from treeavg.formats import AlignedReader, Columns
+    from treeavg.metrics import agreement
+
+    with running.compiling_notice():
+        reader = AlignedReader(
+            arguments.teachers,
+            arguments.format,
+            encoding=arguments.encoding,
+            on_error=arguments.on_error,
+            jobs=arguments.jobs,
+            columns=[Columns(tokens=arguments.check_tokens, labels=False)] * len(arguments.teachers),
+        )
+        parts = list(reader)
+        running.report_problems(reader.problems, reader.done)
+        return agreement(
+            [type(column[0]).concatenate(column) for column in zip(*parts, strict=True)],
+            names=running.short_names(arguments.teachers),
+            metric=arguments.metric,
+            convention=arguments.convention,
+            on_error=arguments.on_error,
+            check_tokens=arguments.check_tokens,
+            places=Places(tuple(item.name for item in reader.readers), files=True),
+        )

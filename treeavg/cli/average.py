@@ -13,7 +13,7 @@ from treeavg.errors import ArgumentError
 
 if TYPE_CHECKING:
     from treeavg.engine.stream import Averaging, Reading
-    from treeavg.engine.tally import Tally
+    from treeavg.engine.summary import Summary
 
 DESCRIPTION = """\
 Average the trees of several parsers, sentence by sentence, into the one that agrees with them most. The files decide
@@ -68,16 +68,16 @@ def run(arguments: argparse.Namespace) -> int:
     if getattr(arguments, "hits", None) == "-":
         raise ArgumentError("--hits: expected a file, got standard output. Name a file.")
     if cluster.is_wanted(arguments, arguments.teachers):
-        averaging, tally = _run_sharded(arguments, averaging)
+        averaging, summary = _run_sharded(arguments, averaging)
     else:
-        averaging, tally = _run_here(arguments, averaging)
-    running.report_tally(tally)
+        averaging, summary = _run_here(arguments, averaging)
+    running.report_summary(summary)
     if arguments.json:
-        _print_summary(arguments, averaging, tally)
+        _print_summary(arguments, averaging, summary)
     return 0
 
 
-def _run_here(arguments: argparse.Namespace, averaging: Averaging) -> tuple[Averaging, Tally]:
+def _run_here(arguments: argparse.Namespace, averaging: Averaging) -> tuple[Averaging, Summary]:
     """Average files in this process."""
     from treeavg.engine.stream import average_stream, average_target, open_teachers
     from treeavg.formats.files import AtomicFile
@@ -90,14 +90,14 @@ def _run_here(arguments: argparse.Namespace, averaging: Averaging) -> tuple[Aver
         progress = running.Progress("averaging", arguments)
         hits = running.optional_file(getattr(arguments, "hits", None))
         with AtomicFile(arguments.output) as file, hits as write_hits, running.compiling_notice(), progress:
-            tally = average_stream(
+            summary = average_stream(
                 reader, reading, averaging, target, file.write, write_hits=write_hits, jobs=arguments.jobs,
                 advance=progress.advance,
             )  # fmt: skip
-    return averaging, tally
+    return averaging, summary
 
 
-def _run_sharded(arguments: argparse.Namespace, averaging: Averaging) -> tuple[Averaging, Tally]:
+def _run_sharded(arguments: argparse.Namespace, averaging: Averaging) -> tuple[Averaging, Summary]:
     """Average shards, on a cluster or in this process."""
     from dataclasses import asdict
 
@@ -117,7 +117,7 @@ def _run_sharded(arguments: argparse.Namespace, averaging: Averaging) -> tuple[A
     report = cluster.run(
         arguments, "averaging", average_work, plan, chosen, target, {} if hits is None else {"hits": (hits, ".jsonl")}
     )
-    return averaging, cluster.tally_of(report)
+    return averaging, cluster.summary_of(report)
 
 
 def _reading(arguments: argparse.Namespace) -> Reading:
@@ -146,17 +146,17 @@ def _with_weights(
     return replace(averaging, weights=tuple(map(str, weights)))
 
 
-def _print_summary(arguments: argparse.Namespace, averaging: Averaging, tally: Tally) -> None:
+def _print_summary(arguments: argparse.Namespace, averaging: Averaging, summary: Summary) -> None:
     """Print what came out, for machines."""
     weights = averaging.exact_weights
-    summary = {
+    told = {
         "output": arguments.output,
         **averaging.keywords,
-        "teachers": arguments.teachers,
+        "teachers": ["<stdin>" if path == "-" else path for path in arguments.teachers],
         "weights": None if weights is None else [float(weight) for weight in weights],
-        "sentences": tally.sentences,
-        "skipped": [{"sentence": item.sentence + 1, "reason": item.message} for item in tally.problems],
-        "search": tally.search_summary(),
+        "sentences": summary.sentences,
+        "skipped": [{"sentence": item.sentence + 1, "reason": item.message} for item in summary.problems],
+        "search": summary.search_summary(),
     }
-    json.dump(summary, sys.stdout, ensure_ascii=False)
+    json.dump(told, sys.stdout, ensure_ascii=False)
     print()

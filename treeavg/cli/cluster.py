@@ -12,19 +12,25 @@ from treeavg.errors import ArgumentError
 if TYPE_CHECKING:
     from treeavg.engine.job import Job, Report
     from treeavg.engine.shards import ShardPlan
-    from treeavg.engine.tally import Tally
+    from treeavg.engine.summary import Summary
     from treeavg.engine.tasks import Work
     from treeavg.formats import Format
 
 
-def add_cluster(parser: argparse.ArgumentParser) -> None:
-    """Add the options of sharded input."""
+def add_cluster(parser: argparse.ArgumentParser, *, records: bool = False) -> None:
+    """Add the options of sharded input; `records` for verbs that write no shards."""
     group = parser.add_argument_group("sharded input: folders or quoted patterns in place of files")
     group.add_argument(
-        "--cluster", metavar="WHERE",
-        help="'local': worker processes, --jobs of them; or the address of a Dask scheduler (default: this process)",
-    )  # fmt: skip
+        "--cluster",
+        metavar="WHERE",
+        help="'local': worker processes of this machine; or the address of a Dask scheduler (default: this process)",
+    )
+    group.add_argument("--workers", type=int, metavar="N", help="with --cluster local: processes (default: one a core)")
     group.add_argument("--shards", metavar="FILE", help="JSON lines that name the files of each shard")
+    if records:
+        group.add_argument(
+            "--records", metavar="FOLDER", help="keep what is known of each shard there, so that a rerun goes on"
+        )
 
 
 def is_wanted(arguments: argparse.Namespace, inputs: Sequence[str]) -> bool:
@@ -43,6 +49,10 @@ def plan(arguments: argparse.Namespace, inputs: Sequence[str]) -> ShardPlan:
     from treeavg.engine.cluster import require_dask
     from treeavg.engine.shards import Shard, ShardPlan, plan_shards
 
+    if arguments.workers is not None and arguments.cluster != "local":
+        raise ArgumentError("--workers: expected --cluster local beside it, got none. Leave it out, or add that.")
+    if arguments.workers is not None and arguments.workers < 1:
+        raise ArgumentError(f"--workers: expected at least 1, got {arguments.workers}. Leave it out for one a core.")
     if arguments.cluster is not None:
         require_dask()
     if getattr(arguments, "output", None) == "-":
@@ -87,7 +97,7 @@ def run_job(arguments: argparse.Namespace, stage: str, job: Job) -> Report:
     if job.folder is not None:
         arguments.left = _left
     with compiling_notice(), Progress(stage, arguments) as progress:
-        report = run_on(job, arguments.cluster, getattr(arguments, "jobs", None), progress.advance)
+        report = run_on(job, arguments.cluster, arguments.workers, progress.advance)
     if report.kept:
         print(
             f"treeavg: {report.kept:,} of {len(report.records):,} shards were done before and are kept.",
@@ -101,11 +111,11 @@ def _left(arguments: argparse.Namespace) -> str:
     return "shards that are done are kept, the same command goes on with the others."
 
 
-def tally_of(report: Report) -> Tally:
+def summary_of(report: Report) -> Summary:
     """Return the counts of all shards, with sentences counted over the whole text."""
-    from treeavg.engine.tally import Tally
+    from treeavg.engine.summary import Summary
 
-    whole = Tally()
+    whole = Summary()
     for record in report.records:
-        whole.append(Tally.from_json(record["result"]))
+        whole.append(Summary.from_json(record["result"]))
     return whole

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from treeavg.errors import ArgumentError, Problem
 
 if TYPE_CHECKING:
-    from treeavg.engine.tally import Tally
+    from treeavg.engine.summary import Summary
     from treeavg.formats import AlignedReader
 
 
@@ -266,17 +266,17 @@ def sentences_of(name: str, first: int) -> AbstractContextManager[None]:
     return named(name, first)
 
 
-def report_tally(tally: Tally) -> None:
+def report_summary(summary: Summary) -> None:
     """Print what was skipped, emptied, or not proved, once, with sentences counted over the whole text."""
-    report_problems(tally.problems, tally.sentences)
-    if tally.emptied:
-        print(f"treeavg: {tally.emptied:,} sentences lost all their tokens and are empty lines now.", file=sys.stderr)
-    if tally.unproved:
+    report_problems(summary.problems, summary.sentences)
+    if summary.emptied:
+        print(f"treeavg: {summary.emptied:,} sentences lost all their tokens and are empty lines now.", file=sys.stderr)
+    if summary.unproved:
         print(
-            f"treeavg: the best tree found is not proved best in {len(tally.unproved):,} of {tally.sentences:,}:",
+            f"treeavg: the best tree found is not proved best in {len(summary.unproved):,} of {summary.sentences:,}:",
             file=sys.stderr,
         )
-        for sentence, gap in tally.unproved:
+        for sentence, gap in summary.unproved:
             print(f"  sentence {sentence + 1}: at most {gap:.4g} below the best", file=sys.stderr)
 
 

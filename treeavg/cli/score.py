@@ -7,7 +7,7 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from treeavg.cli import options
+from treeavg.cli import cluster, options, running, sharded
 from treeavg.errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -47,6 +47,8 @@ def register(verbs: Any) -> None:
     options.add_jobs(parser)
     options.add_json(parser)
     options.add_input(parser)
+    cluster.add_cluster(parser, records=True)
+    running.add_log(parser)
     parser.set_defaults(run=run)
 
 
@@ -54,6 +56,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Read all files, score each system, print tables."""
     from treeavg.cli.running import compiling_notice, short_names
 
+    if cluster.is_wanted(arguments, [arguments.gold, *arguments.predicted]):
+        _show(*sharded.score(arguments), arguments)
+        return 0
     if arguments.test and len(arguments.predicted) + 3 * arguments.baselines < 2:
         raise ArgumentError("--test: expected at least two files to compare, got 1. Name the systems to compare.")
     with compiling_notice():
@@ -88,12 +93,17 @@ def run(arguments: argparse.Namespace) -> int:
             _add_labels(result, gold, systems, arguments)
         if arguments.test:
             _add_tests(result, [own[metrics[0]] for own in scores], arguments)
+    _show(result, metrics, arguments)
+    return 0
+
+
+def _show(result: dict[str, Any], metrics: list[str], arguments: argparse.Namespace) -> None:
+    """Print the result, for people or for machines."""
     if arguments.json:
         json.dump(result, sys.stdout, ensure_ascii=False)
         print()
     else:
         _print(result, metrics)
-    return 0
 
 
 def _read(arguments: argparse.Namespace) -> tuple[Treebank, list[Treebank]]:

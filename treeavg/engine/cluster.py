@@ -163,7 +163,7 @@ def require_dask() -> None:
 
 
 @contextmanager
-def connect(cluster: str | None, jobs: int | None = None) -> Iterator[Executor]:
+def connect(cluster: str | None, workers: int | None = None) -> Iterator[Executor]:
     """Open where tasks run, and close it at the end.
 
     Parameters
@@ -171,7 +171,7 @@ def connect(cluster: str | None, jobs: int | None = None) -> Iterator[Executor]:
     cluster : str or None
         None: this process. ``local``: worker processes of this machine, one thread each. Else a scheduler's address,
         such as ``tcp://10.0.0.1:8786``.
-    jobs : int, optional
+    workers : int, optional
         Worker processes of ``local``; by default one a core.
 
     Yields
@@ -206,7 +206,7 @@ def connect(cluster: str | None, jobs: int | None = None) -> Iterator[Executor]:
         if cluster == "local":
             with (
                 LocalCluster(
-                    n_workers=worker_count(jobs), threads_per_worker=1, processes=True, dashboard_address=None,
+                    n_workers=worker_count(workers), threads_per_worker=1, processes=True, dashboard_address=None,
                     silence_logs=logging.CRITICAL,
                 ) as own,
                 Client(own) as client,

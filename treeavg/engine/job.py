@@ -11,7 +11,7 @@ from typing import Any
 
 from treeavg.engine.cluster import Executor, connect
 from treeavg.engine.manifest import begin_job, record_path, sweep, write_manifest
-from treeavg.engine.shards import ShardPlan, compression_of
+from treeavg.engine.shards import Shard, ShardPlan, compression_of
 from treeavg.engine.tasks import Task, Work, run_shard
 from treeavg.engine.works import count_work
 from treeavg.formats import Format
@@ -57,6 +57,8 @@ class Job:
         The first is the one whose sentences are counted.
     numbered : bool, default False
         Whether sentences are numbered as they are written; a pass that counts comes first then.
+    count : callable
+        Counts a shard's sentences in its first file.
     """
 
     verb: str
@@ -66,6 +68,7 @@ class Job:
     folder: str | None = None
     outputs: tuple[Output, ...] = ()
     numbered: bool = False
+    count: Work = count_work
 
     @property
     def document(self) -> dict[str, Any]:
@@ -151,14 +154,14 @@ def run_job(job: Job, executor: Executor, advance: Advance | None = None) -> Rep
     return report
 
 
-def run_on(job: Job, cluster: str | None, jobs: int | None = None, advance: Advance | None = None) -> Report:
+def run_on(job: Job, cluster: str | None, workers: int | None = None, advance: Advance | None = None) -> Report:
     """Open a cluster, run a job on it, close it; half-written files of a run that ends early are removed.
 
     Parameters
     ----------
     job : Job
         What to do.
-    cluster, jobs
+    cluster, workers
         As for `treeavg.engine.cluster.connect`.
     advance : callable, optional
         As for `run_job`.
@@ -174,11 +177,11 @@ def run_on(job: Job, cluster: str | None, jobs: int | None = None, advance: Adva
 
     Examples
     --------
-    >>> run_on(job, "local", jobs=2).sentences  # doctest: +SKIP
+    >>> run_on(job, "local", workers=2).sentences  # doctest: +SKIP
     1000000
     """
     try:
-        with connect(cluster, jobs) as executor:
+        with connect(cluster, workers) as executor:
             return run_job(job, executor, advance)
     except BaseException:
         if cluster in (None, "local"):  # elsewhere workers may be writing still; they finish what they began
@@ -263,5 +266,6 @@ def _task(job: Job, place: int, first: int | None) -> Task:
 def _count_task(job: Job, place: int) -> Task:
     """Return the task that counts one shard: of its first file only."""
     shard = job.plan.shards[place]
-    first_file = type(shard)(shard.name, shard.paths[:1])
-    return Task("count", count_work, first_file, {"reading": job.options["reading"]}, job.folder)
+    first_file = Shard(shard.name, shard.paths[:1])
+    options = {"reading": job.options["reading"], "formats": list(job.options.get("formats", ()))[:1]}
+    return Task("count", job.count, first_file, options, job.folder)

@@ -207,11 +207,21 @@ def begin_job(folder: Path, document: Mapping[str, Any]) -> None:
 
 
 def _difference(known: Mapping[str, Any], wanted: Mapping[str, Any]) -> tuple[str, Any, Any]:
-    """Return the name and both values of the first thing that differs."""
-    one, two = ({**item, **(item.get("options") or {})} for item in (known, wanted))
-    order = ["format", "version", "verb", *sorted((set(one) | set(two)) - {"options"})]
-    name = next(name for name in order if one.get(name) != two.get(name))
-    return name, one.get(name), two.get(name)
+    """Return the name and both values of the first thing that differs, options last."""
+    pairs = [
+        (name, known.get(name), wanted.get(name)) for name in sorted(set(known) | set(wanted)) if name != "options"
+    ]
+    before, now = _flat(known.get("options")), _flat(wanted.get("options"))
+    pairs += [(name, before.get(name), now.get(name)) for name in sorted(set(before) | set(now))]
+    return next(pair for pair in pairs if pair[1] != pair[2])
+
+
+def _flat(options: Any) -> dict[str, Any]:
+    """Return options without the groups that they stand in."""
+    flat: dict[str, Any] = {}
+    for name, value in (options if isinstance(options, dict) else {}).items():
+        flat |= _flat(value) if isinstance(value, dict) else {name: value}
+    return flat
 
 
 def record_path(folder: Path, kind: str, shard: str) -> Path:

@@ -11,7 +11,6 @@ import numpy as np
 
 from treeavg.alignment import Places
 from treeavg.dependency import DependencyTreebank
-from treeavg.engine.exact import added, as_text, exact_sums
 from treeavg.engine.works import Writers, reading_of
 from treeavg.errors import ArgumentError
 from treeavg.formats import AlignedReader, Columns
@@ -19,6 +18,7 @@ from treeavg.metrics import CONVENTIONS, Agreement, score
 from treeavg.metrics.base import LENGTH_CLASSES, Metric, Score, Signature
 from treeavg.metrics.constituency import constituency_metrics
 from treeavg.metrics.dependency import DEPENDENCY_METRICS
+from treeavg.metrics.exact import added, as_text, exact_sums
 from treeavg.transforms import binarize, branching
 
 #: Names of the systems that the gold trees themselves give.

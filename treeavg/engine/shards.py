@@ -122,7 +122,7 @@ def plan_shards(inputs: Sequence[str], manifest: str | None = None) -> ShardPlan
     return ShardPlan(tuple(inputs), tuple(Shard(name, tuple(own[name] for own in found)) for name in names))
 
 
-def natural(name: str) -> tuple[tuple[int, int, str], ...]:
+def natural(name: str) -> tuple[tuple[tuple[bool, int, str], ...], str]:
     """Return a key that sorts numbers in names by their value.
 
     Parameters
@@ -136,11 +136,11 @@ def natural(name: str) -> tuple[tuple[int, int, str], ...]:
 
     Examples
     --------
-    >>> sorted(["a10", "a9", "a09"], key=natural)
-    ['a09', 'a9', 'a10']
+    >>> sorted(["a10", "a9", "a09", "a"], key=natural)
+    ['a', 'a09', 'a9', 'a10']
     """
     parts = [part for part in re.split(r"([0-9]+)", name) if part]
-    return (*((1, int(part), "") if part.isdecimal() else (0, 0, part) for part in parts), (2, 0, name))
+    return tuple((False, int(part), "") if part.isdecimal() else (True, 0, part) for part in parts), name
 
 
 def stem_of(name: str) -> str:

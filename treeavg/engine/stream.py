@@ -14,7 +14,7 @@ from treeavg import transforms
 from treeavg.alignment import Places, align
 from treeavg.averaging.average import average
 from treeavg.averaging.weights import whole_weights
-from treeavg.engine.tally import Tally
+from treeavg.engine.summary import Summary
 from treeavg.errors import ArgumentError, SearchLimitWarning, TreeavgError
 from treeavg.formats import AlignedReader, Columns, Format, format_of
 
@@ -213,7 +213,7 @@ def average_stream(
     first: int = 0,
     jobs: int | None = None,
     advance: Advance = no_advance,
-) -> Tally:
+) -> Summary:
     """Average files batch by batch.
 
     Parameters
@@ -239,7 +239,7 @@ def average_stream(
 
     Returns
     -------
-    Tally
+    Summary
 
     Raises
     ------
@@ -253,26 +253,26 @@ def average_stream(
     """
     names = tuple(item.name for item in reader.readers)
     weights = options.exact_weights
-    tally = Tally()
+    summary = Summary()
     problems = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SearchLimitWarning)  # told in one list instead
         for batch in reader:
-            places = Places(names, files=True, first=tally.sentences)
+            places = Places(names, files=True, first=summary.sentences)
             shared: dict[str, Any] = {"on_error": reading.on_error, "places": places}
             problems += align(batch, check_tokens=reading.check_tokens, **shared)[1]
             result = average(
                 batch, weights=weights, jobs=jobs, check_tokens=reading.check_tokens, **options.keywords, **shared
             )
-            tally.add_search(result)
+            summary.add_search(result)
             if write_hits is not None:
                 write_hits(_hits_of(batch, weights, shared))
-            with sentences_of(names[0], tally.sentences):
-                write(target.serialize(result, first + tally.sentences))
-            tally.sentences += len(result)
+            with sentences_of(names[0], summary.sentences):
+                write(target.serialize(result, first + summary.sentences))
+            summary.sentences += len(result)
             advance(len(result), reader.readers[0].fraction)
-    tally.settle([*reader.problems, *problems])
-    return tally
+    summary.settle([*reader.problems, *problems])
+    return summary
 
 
 def _hits_of(batch: Any, weights: Any, shared: Mapping[str, Any]) -> bytes:
@@ -399,7 +399,7 @@ def convert_stream(
     *,
     first: int = 0,
     advance: Advance = no_advance,
-) -> Tally:
+) -> Summary:
     """Convert a file batch by batch.
 
     Parameters
@@ -419,7 +419,7 @@ def convert_stream(
 
     Returns
     -------
-    Tally
+    Summary
 
     Raises
     ------
@@ -435,14 +435,14 @@ def convert_stream(
     name = reader.readers[0].name
     if changes != Changes() and reader.kind == "dependency":
         raise ArgumentError(f"{name}: expected constituency trees to change, got dependency trees.")
-    tally = Tally()
+    summary = Summary()
     for (bank,) in reader:
-        with sentences_of(name, tally.sentences):
+        with sentences_of(name, summary.sentences):
             missing = len(bank.missing)
             changed = changes.apply(bank)
-            tally.emptied += len(changed.missing) - missing
-            write(target.serialize(changed, first + tally.sentences))
-        tally.sentences += len(changed)
+            summary.emptied += len(changed.missing) - missing
+            write(target.serialize(changed, first + summary.sentences))
+        summary.sentences += len(changed)
         advance(len(changed), reader.readers[0].fraction)
-    tally.settle(reader.problems)
-    return tally
+    summary.settle(reader.problems)
+    return summary

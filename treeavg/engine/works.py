@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
 from treeavg.engine.stream import (
@@ -38,16 +39,16 @@ def average_work(paths: tuple[str, ...], options: Mapping[str, Any], write: Writ
     Returns
     -------
     dict
-        A `Tally`.
+        A `Summary`.
     """
     reading, averaging = reading_of(options), averaging_of(options)
     with closing(open_teachers(paths, reading, averaging, jobs=1)) as reader:
         require_formats(reader, options["formats"])
         target = average_target("-", options["output_format"], reader.kind, averaging)
-        tally = average_stream(
+        summary = average_stream(
             reader, reading, averaging, target, write["trees"], write_hits=write.get("hits"), first=first, jobs=1
         )
-    return tally.as_json()
+    return summary.as_json()
 
 
 def convert_work(paths: tuple[str, ...], options: Mapping[str, Any], write: Writers, first: int) -> dict[str, Any]:
@@ -67,7 +68,7 @@ def convert_work(paths: tuple[str, ...], options: Mapping[str, Any], write: Writ
     Returns
     -------
     dict
-        A `Tally`.
+        A `Summary`.
     """
     reading = reading_of(options)
     with closing(
@@ -112,13 +113,16 @@ def reading_of(options: Mapping[str, Any]) -> Reading:
     Parameters
     ----------
     options : mapping
-        Of the job.
+        Of the job. Where all teachers' first shards are of one format, all shards are read as that, as one process
+        would that read them end to end.
 
     Returns
     -------
     Reading
     """
-    return Reading(**options["reading"])
+    reading = Reading(**options["reading"])
+    formats = set(options.get("formats", ()))
+    return replace(reading, format=formats.pop()) if reading.format is None and len(formats) == 1 else reading
 
 
 def averaging_of(options: Mapping[str, Any]) -> Averaging:

@@ -10,7 +10,7 @@ from treeavg.errors import Problem
 
 
 @dataclass
-class Tally:
+class Summary:
     """Counts of a stream; those of several streams can be put end to end.
 
     Parameters
@@ -28,8 +28,8 @@ class Tally:
 
     Examples
     --------
-    >>> whole = Tally(3)
-    >>> whole.append(Tally(2, [Problem(1, "b.txt:2:1: expected a tree, got an empty line.")]))
+    >>> whole = Summary(3)
+    >>> whole.append(Summary(2, [Problem(1, "b.txt:2:1: expected a tree, got an empty line.")]))
     >>> whole.sentences, whole.problems[0].sentence
     (5, 4)
     """
@@ -72,12 +72,12 @@ class Tally:
             first.setdefault(problem.sentence, problem)
         self.problems = [first[sentence] for sentence in sorted(first)]
 
-    def append(self, other: Tally) -> None:
+    def append(self, other: Summary) -> None:
         """Put another stream's counts behind these.
 
         Parameters
         ----------
-        other : Tally
+        other : Summary
             Not modified.
         """
         first = self.sentences
@@ -116,8 +116,8 @@ class Tally:
         return {**vars(self), "problems": problems, "unproved": [list(item) for item in self.unproved]}
 
     @classmethod
-    def from_json(cls, value: dict[str, Any]) -> Tally:
-        """Return the tally that `as_json` gave.
+    def from_json(cls, value: dict[str, Any]) -> Summary:
+        """Return the summary that `as_json` gave.
 
         Parameters
         ----------
@@ -126,7 +126,7 @@ class Tally:
 
         Returns
         -------
-        Tally
+        Summary
         """
         problems = [Problem(int(sentence), str(message)) for sentence, message in value["problems"]]
         unproved = [(int(sentence), float(gap)) for sentence, gap in value["unproved"]]
