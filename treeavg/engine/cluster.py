@@ -206,7 +206,7 @@ def connect(cluster: str | None, workers: int | None = None) -> Iterator[Executo
         if cluster == "local":
             with (
                 LocalCluster(
-                    n_workers=worker_count(workers), threads_per_worker=1, processes=True, dashboard_address=None,
+                    n_workers=worker_count(workers), threads_per_worker=1, processes=True, dashboard_address="127.0.0.1:0",
                     silence_logs=logging.CRITICAL,
                 ) as own,
                 Client(own) as client,
