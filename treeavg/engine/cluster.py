@@ -201,13 +201,14 @@ def connect(cluster: str | None, workers: int | None = None) -> Iterator[Executo
     settings = {
         "distributed.scheduler.allowed-failures": ALLOWED_FAILURES,
         "distributed.worker.preload": ["treeavg.engine.preload"],
+        "distributed.worker.profile.enabled": False,  # it looks a hundred times a second
     }
     with dask.config.set(settings), _quiet():
         if cluster == "local":
             with (
                 LocalCluster(
-                    n_workers=worker_count(workers), threads_per_worker=1, processes=True, dashboard_address="127.0.0.1:0",
-                    silence_logs=logging.CRITICAL,
+                    n_workers=worker_count(workers), threads_per_worker=1, processes=True,
+                    dashboard_address="127.0.0.1:0", silence_logs=logging.CRITICAL,
                 ) as own,
                 Client(own) as client,
             ):  # fmt: skip
