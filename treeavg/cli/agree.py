@@ -72,7 +72,7 @@ def _agreement(arguments: argparse.Namespace) -> Agreement:
             jobs=arguments.jobs,
             columns=[Columns(tokens=arguments.check_tokens, labels=False)] * len(arguments.teachers),
         )
-        parts = list(reader)
+        parts = list(running.watched(reader, "comparing", arguments))
         running.report_problems(reader.problems, reader.done)
         return agreement(
             [type(column[0]).concatenate(column) for column in zip(*parts, strict=True)],

@@ -64,6 +64,11 @@ def plan(arguments: argparse.Namespace, inputs: Sequence[str]) -> ShardPlan:
     return ShardPlan(found.teachers, tuple(shards))  # workers elsewhere stand in another folder
 
 
+def elsewhere(arguments: argparse.Namespace, path: str) -> str:
+    """Return a path as workers know it: those of another machine stand in another folder."""
+    return path if arguments.cluster in (None, "local") else os.path.abspath(path)
+
+
 def run(
     arguments: argparse.Namespace,
     stage: str,
@@ -76,12 +81,8 @@ def run(
     """Run a job that writes trees, and perhaps more: of each name its folder and suffix."""
     from treeavg.engine.job import Job, Output, suffix_of
 
-    elsewhere = arguments.cluster not in (None, "local")
     places = {"trees": (arguments.output, suffix_of(target)), **more}
-    outputs = tuple(
-        Output(name, os.path.abspath(folder) if elsewhere else folder, suffix)
-        for name, (folder, suffix) in places.items()
-    )
+    outputs = tuple(Output(name, elsewhere(arguments, folder), suffix) for name, (folder, suffix) in places.items())
     folder = outputs[0].folder
     job = Job(arguments.verb, work, plan, options, folder, outputs, target.numbered)
     return run_job(arguments, stage, job)

@@ -100,6 +100,14 @@ class Progress:
             self._bar.update(sentences)
 
 
+def watched(reader: AlignedReader, stage: str, arguments: argparse.Namespace) -> Iterator[list[Any]]:
+    """Yield the batches of a reader and tell how far it is."""
+    with Progress(stage, arguments) as progress:
+        for batch in reader:
+            yield batch
+            progress.update(len(batch[0]), reader)
+
+
 class Pace:
     """How fast work goes, and what is left of it.
 

@@ -120,7 +120,7 @@ def _read(arguments: argparse.Namespace) -> tuple[Treebank, list[Treebank]]:
         jobs=arguments.jobs,
         columns=[Columns(labels=arguments.by_label or words.labels)] + [words] * len(arguments.predicted),
     )
-    parts = list(reader)
+    parts = list(running.watched(reader, "reading", arguments))
     for problem in reader.problems:
         print(f"treeavg: sentence {problem.sentence + 1}: {problem.message}", file=sys.stderr)
     banks: list[Any] = [type(column[0]).concatenate(column) for column in zip(*parts, strict=True)]

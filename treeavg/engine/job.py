@@ -267,5 +267,4 @@ def _count_task(job: Job, place: int) -> Task:
     """Return the task that counts one shard: of its first file only."""
     shard = job.plan.shards[place]
     first_file = Shard(shard.name, shard.paths[:1])
-    options = {"reading": job.options["reading"], "formats": list(job.options.get("formats", ()))[:1]}
-    return Task("count", job.count, first_file, options, job.folder)
+    return Task("count", job.count, first_file, job.options, job.folder)
