@@ -125,8 +125,7 @@ def test_a_log_that_cannot_be_written(tmp_path: Path, capfd: pytest.CaptureFixtu
     path.write_text(f"{TREE}\n")
     assert main(["convert", str(path), "-o", str(tmp_path / "out.txt"), f"--log-json={tmp_path}/no/log"]) == 2
     assert capfd.readouterr().err == (
-        f"treeavg: {tmp_path}/no/log: expected a file to write, got: No such file or directory. "
-        "Check the path.\n"
+        f"treeavg: {tmp_path}/no/log: expected a file to write, got: No such file or directory. Check the path.\n"
     )
     assert not (tmp_path / "out.txt").exists()
 
@@ -137,3 +136,41 @@ def test_memory() -> None:
     held = bytearray(64 * 2**20)
     held[::4096] = b"x" * len(held[::4096])
     assert running.memory() - before > 50 * 2**20
+
+
+def test_trainings_log(clock: Clock, capfd: pytest.CaptureFixture[str]) -> None:
+    """Steps when a line is due, every evaluation, the beginning and the end; the terminal's progress is told too."""
+    from treeavg.cli.training import LoggedProgress
+
+    class Shown:
+        """Keeps what it is told."""
+
+        def __init__(self) -> None:
+            self.told: list[str] = []
+
+        def __getattr__(self, name: str) -> Any:
+            return lambda *_: self.told.append(name)
+
+    from parsers.training import EvaluationReport, StepReport
+
+    shown: Any = Shown()
+    progress = LoggedProgress(shown, running.Log("-", "fit", "training", clock))
+    progress.start(100, 20)
+    for number in (1, 2, 3):
+        clock.now += 3
+        progress.step(StepReport(1, 20 + number, 0.2 + number / 100, 2.5, 1e-3, 50.04, 3.0 * number, 77.77))
+    progress.epoch(EvaluationReport(1, 23, 2.5, {"f1": 40.0}, True, 40.0, 9.0))
+    progress.note("a word")
+    progress.close()
+    lines = [json.loads(line) for line in capfd.readouterr().err.splitlines()]
+    for line in lines:
+        del line["time"], line["verb"], line["stage"], line["rss_bytes"]
+    step = {"epoch": 1, "loss": 2.5, "learning_rate": 1e-3, "per_second": 50.0, "seconds_left": 77.8}
+    assert lines == [
+        {"state": "begun", "step": 20, "steps": 100},
+        step | {"state": "running", "step": 22, "fraction": 0.22, "seconds": 6.0},
+        {"state": "evaluated", "epoch": 1, "step": 23, "loss": 2.5, "scores": {"f1": 40.0}, "best_score": 40.0,
+         "seconds": 9.0},
+        step | {"state": "closed", "step": 23, "fraction": 0.23, "seconds": 9.0},
+    ]  # fmt: skip
+    assert shown.told == ["start", "step", "step", "step", "epoch", "note", "close"]

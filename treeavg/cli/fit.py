@@ -151,6 +151,7 @@ def run(arguments: argparse.Namespace) -> int:
             gold=_gold(arguments),
             device=arguments.device,
             resume=arguments.resume,
+            progress=training.progress_of(arguments),
         )
     if is_first_process():
         parser.save(arguments.output)

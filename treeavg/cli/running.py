@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -178,33 +178,38 @@ class Log:
         path = getattr(arguments, "log_json", None)
         return None if path is None else cls(path, str(getattr(arguments, "verb", "")), stage, clock)
 
+    @property
+    def due(self) -> bool:
+        """Whether the last line is long enough ago."""
+        if self._clock() < self._next:
+            return False
+        self._next = self._clock() + LOG_EVERY
+        return True
+
     def tell(self, pace: Pace) -> None:
-        """Write a line, if the last one is long enough ago."""
-        if self._clock() >= self._next:
-            self._next = self._clock() + LOG_EVERY
-            self.line(pace, "running")
+        """Write a line, if one is due."""
+        if self.due:
+            self._line(pace, "running")
 
     def end(self, pace: Pace, good: bool) -> None:
         """Write the last line."""
-        self.line(pace, "done" if good else "stopped")
+        self._line(pace, "done" if good else "stopped")
 
-    def line(self, pace: Pace, state: str, **more: float | str | None) -> None:
-        """Write a line."""
-        value = {
-            "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
-            "verb": self._verb,
-            "stage": self._stage,
-            "state": state,
+    def _line(self, pace: Pace, state: str) -> None:
+        self.record(state, {
             "done": pace.done,
             "total": pace.total,
             "fraction": _rounded(pace.fraction, 6),
             "seconds": _rounded(pace.seconds, 3),
             "per_second": _rounded(pace.rate, 1),
             "seconds_left": _rounded(0.0 if state == "done" else pace.seconds_left, 1),
-            "rss_bytes": memory(),
-            **more,
-        }
-        self._write(json.dumps(value) + "\n")
+        })  # fmt: skip
+
+    def record(self, state: str, values: Mapping[str, Any]) -> None:
+        """Write a line of these values, with time, verb, stage, state and memory."""
+        time_now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        shared = {"time": time_now, "verb": self._verb, "stage": self._stage, "state": state}
+        self._write(json.dumps({**shared, **values, "rss_bytes": memory()}) + "\n")
 
     def _write(self, text: str) -> None:
         if self._path == "-":
