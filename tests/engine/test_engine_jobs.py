@@ -163,11 +163,32 @@ def test_another_job_is_refused(tmp_path: Path, teachers: list[Path], monkeypatc
     other = tmp_path / "other"
     other.mkdir()
     (other / "mine.txt").write_text("mine")
+    (other / ".mine.txt.abc.tmp").write_text("mine")
     with pytest.raises(ArgumentError, match=r"other: expected a new or empty folder, or one of this job, got one with"):
         run_job(job_of(teachers[1:], other), InProcess())
     with pytest.raises(FileError, match=r"mine.txt: expected a folder for shards, got a file. Choose another name"):
         run_job(job_of(teachers[1:], other / "mine.txt"), InProcess())
-    assert [path.name for path in other.iterdir()] == ["mine.txt"]
+    assert sorted(path.name for path in other.iterdir()) == [".mine.txt.abc.tmp", "mine.txt"]
+
+
+def test_hits_need_a_folder_of_their_own(
+    tmp_path: Path, teachers: list[Path], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """New or empty, and not that of the trees."""
+    from treeavg.cli import main
+
+    out, hits = tmp_path / "out", tmp_path / "hits"
+    words = ["average", *map(str, teachers), "-o", str(out), "--hits"]
+    assert main([*words, str(out)]) == 2
+    assert f"--hits: expected a folder of its own, got {out} for both. Choose another." in capfd.readouterr().err
+    hits.mkdir()
+    (hits / "8.jsonl").write_text("mine")
+    assert main([*words, str(hits)]) == 2
+    assert "hits: expected a new or empty folder, or one of this job, got one with other files." in (
+        capfd.readouterr().err
+    )
+    assert not out.exists()
+    assert (hits / "8.jsonl").read_text() == "mine"
 
 
 def test_inputs_that_change_while_they_are_read(

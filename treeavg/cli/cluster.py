@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from treeavg.errors import ArgumentError
 
 if TYPE_CHECKING:
-    from treeavg.engine.job import Job, Report
+    from treeavg.engine.job import Job, Output, Report
     from treeavg.engine.shards import ShardPlan
     from treeavg.engine.summary import Summary
     from treeavg.engine.tasks import Work
@@ -84,8 +84,15 @@ def run(
     places = {"trees": (arguments.output, suffix_of(target)), **more}
     outputs = tuple(Output(name, elsewhere(arguments, folder), suffix) for name, (folder, suffix) in places.items())
     folder = outputs[0].folder
+    require_apart(outputs)
     job = Job(arguments.verb, work, plan, options, folder, outputs, target.numbered)
     return run_job(arguments, stage, job)
+
+
+def require_apart(outputs: Sequence[Output]) -> None:
+    """Raise where two outputs would go into one folder, in which a shard has one file."""
+    if len({os.path.realpath(output.folder) for output in outputs}) < len(outputs):
+        raise ArgumentError(f"--hits: expected a folder of its own, got {outputs[0].folder} for both. Choose another.")
 
 
 def run_job(arguments: argparse.Namespace, stage: str, job: Job) -> Report:

@@ -40,6 +40,7 @@ def run(parser: Any, arguments: argparse.Namespace, chosen: dict[str, Any]) -> t
         "output_format": target.name,
     }
     outputs = tuple(Output(name, cluster.elsewhere(arguments, folder), suffix) for name, folder, suffix in places)
+    cluster.require_apart(outputs)
     numbered = target.numbered or parser.kind == "from-file"
     job = Job("parse", parse_work, plan, options, outputs[0].folder, outputs, numbered, count_text)
     report = cluster.run_job(arguments, "parsing", job)

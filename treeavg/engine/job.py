@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -139,7 +139,7 @@ def run_job(job: Job, executor: Executor, advance: Advance | None = None) -> Rep
     1000000
     """
     if job.folder is not None:
-        begin_job(Path(job.folder), job.document)
+        begin_job(Path(job.folder), job.document, [Path(output.folder) for output in job.outputs[1:]])
     known = _recorded(job)
     firsts: list[int | None] = [None] * len(job.plan.shards)
     if job.numbered:
@@ -149,7 +149,7 @@ def run_job(job: Job, executor: Executor, advance: Advance | None = None) -> Rep
     report = Report(_run(job, executor, tasks, advance))
     report.kept = sum(record["reused"] and record["shard"] in known for record in report.records)
     if job.folder is not None:
-        sweep(_folders(job))
+        sweep(_written(job))
         write_manifest(Path(job.folder), job.document, report.records)
     return report
 
@@ -185,7 +185,7 @@ def run_on(job: Job, cluster: str | None, workers: int | None = None, advance: A
             return run_job(job, executor, advance)
     except BaseException:
         if cluster in (None, "local"):  # elsewhere workers may be writing still; they finish what they began
-            sweep(_folders(job))
+            sweep(_written(job))
         raise
 
 
@@ -210,9 +210,12 @@ def suffix_of(target: Format) -> str:
     return target.suffixes[0] if target.suffixes else ".txt"
 
 
-def _folders(job: Job) -> list[Path]:
-    """Return the folders that a job writes into."""
-    return [Path(folder) for folder in {job.folder, *(output.folder for output in job.outputs)} if folder is not None]
+def _written(job: Job) -> Iterator[Path]:
+    """Yield the files that a job writes."""
+    for place, shard in enumerate(job.plan.shards):
+        yield from (Path(path) for _, path in _task(job, place, None).outputs)
+        if job.folder is not None:
+            yield from (record_path(Path(job.folder), kind, shard.name) for kind in (job.verb, "count"))
 
 
 def _run(job: Job, executor: Executor, tasks: Sequence[Task], advance: Advance | None) -> list[dict[str, Any]]:

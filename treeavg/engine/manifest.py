@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -161,7 +161,7 @@ def make_folder(folder: Path) -> None:
         ) from None
 
 
-def begin_job(folder: Path, document: Mapping[str, Any]) -> None:
+def begin_job(folder: Path, document: Mapping[str, Any], more: Sequence[Path] = ()) -> None:
     """Write what a job is into its folder, or check that the folder is this job's.
 
     Parameters
@@ -170,6 +170,8 @@ def begin_job(folder: Path, document: Mapping[str, Any]) -> None:
         New, empty, or of the same job.
     document : mapping
         ``verb``, ``version``, ``options`` (a mapping) and whatever else decides the result.
+    more : sequence of pathlib.Path
+        Other folders that the job writes into, which must be new or empty when it begins.
 
     Raises
     ------
@@ -185,17 +187,19 @@ def begin_job(folder: Path, document: Mapping[str, Any]) -> None:
     Traceback (most recent call last):
     treeavg.errors.ArgumentError: ...: expected the job that was begun there, got another beta: 1.0 before, 2.0 now...
     """
-    if folder.exists() and not folder.is_dir():
-        raise FileError(f"{folder}: expected a folder for shards, got a file. Choose another name.")
+    for one in (folder, *more):
+        if one.exists() and not one.is_dir():
+            raise FileError(f"{one}: expected a folder for shards, got a file. Choose another name.")
     wanted = json.loads(json.dumps({"format": FORMAT, **document}))
     path = folder / RECORDS / JOB
     known = read_json(path)
     if known is None:
-        if folder.is_dir() and any(item.name != RECORDS for item in folder.iterdir()):
-            raise ArgumentError(
-                f"{folder}: expected a new or empty folder, or one of this job, got one with other files. "
-                "Choose another folder."
-            )
+        for one in (folder, *more):
+            if one.is_dir() and any(item.name != RECORDS for item in one.iterdir()):
+                raise ArgumentError(
+                    f"{one}: expected a new or empty folder, or one of this job, got one with other files. "
+                    "Choose another folder."
+                )
         write_json(path, wanted)
         return
     if known != wanted:
@@ -317,21 +321,25 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return value
 
 
-def sweep(folders: Sequence[Path]) -> None:
-    """Remove what killed workers left half written: the temporary files of `AtomicFile`.
+def sweep(paths: Iterable[Path]) -> None:
+    """Remove what killed workers left half written: the temporary files of `AtomicFile` beside some files.
 
     Parameters
     ----------
-    folders : sequence of pathlib.Path
-        Of output and records; no worker may write there any more.
+    paths : iterable of pathlib.Path
+        Files that a job writes; no worker may write them any more.
 
     Examples
     --------
-    >>> sweep([Path("no such folder")])
+    >>> sweep([Path("no such folder/a.txt")])
     """
-    for folder in folders:
-        for path in folder.rglob(".*.tmp"):
-            path.unlink(missing_ok=True)
+    names: dict[Path, set[str]] = {}
+    for path in paths:
+        names.setdefault(path.parent, set()).add(path.name)
+    for folder, own in names.items():
+        for path in folder.glob(".*.tmp"):
+            if path.name[1:].rsplit(".", 2)[0] in own:
+                path.unlink(missing_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:
