@@ -201,7 +201,11 @@ def connect(cluster: str | None, workers: int | None = None) -> Iterator[Executo
     settings = {
         "distributed.scheduler.allowed-failures": ALLOWED_FAILURES,
         "distributed.worker.preload": ["treeavg.engine.preload"],
-        "distributed.worker.profile.enabled": False,  # it looks a hundred times a second
+        # Dask looks after itself fifty times a second, which costs six hundredths of a core; this is enough.
+        "distributed.worker.profile.enabled": False,
+        "distributed.admin.tick.interval": "1s",
+        "distributed.admin.system-monitor.interval": "5s",
+        "distributed.worker.memory.monitor-interval": "1s",
     }
     with dask.config.set(settings), _quiet():
         if cluster == "local":
