@@ -41,6 +41,7 @@ ALLOWED = {
     ("cli.fit", "parsers"),
     ("cli.training", "parsers"),
     ("cli.parse", "parsers"),
+    ("cli.parse_shards", "parsers"),
 }
 
 

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from treeavg import transforms
@@ -90,8 +90,10 @@ class Averaging:
 
 
 def _number(text: str) -> Any:
-    number = Decimal(text)
-    return number if number.is_finite() else float(text)
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        return float(text)
 
 
 @contextmanager
