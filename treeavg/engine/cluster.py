@@ -206,6 +206,10 @@ def connect(cluster: str | None, workers: int | None = None) -> Iterator[Executo
         "distributed.admin.tick.interval": "1s",
         "distributed.admin.system-monitor.interval": "5s",
         "distributed.worker.memory.monitor-interval": "1s",
+        # Without MALLOC_TRIM_THRESHOLD_, which is Dask's default here: it gives every freed array back to the system.
+        "distributed.nanny.pre-spawn-environ": dict.fromkeys(
+            ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), 1
+        ),
     }
     with dask.config.set(settings), _quiet():
         if cluster == "local":
