@@ -28,18 +28,21 @@ LAYERS: dict[str, int] = {
     "arrow": 2, "tables": 2,
     "formats": 3, "alignment": 3,
     "averaging": 4, "metrics": 4,
-    "report": 5, "distill": 5,
+    "report": 5, "distill": 5, "engine": 5,
     "cli": 6, "__main__": 7,
 }  # fmt: skip
-HEAVY = {"torch", "parsers", "transformers", "scipy", "matplotlib", "dask", "pyarrow"}
+HEAVY = {"torch", "parsers", "transformers", "scipy", "matplotlib", "dask", "distributed", "pyarrow"}
 #: Imported where they are called.
 ALLOWED = {
     ("averaging.fallback", "scipy"),
+    ("engine.cluster", "dask"),
+    ("engine.cluster", "distributed"),
     ("cli.options", "torch"),
     ("cli.distill", "parsers"),
     ("cli.fit", "parsers"),
     ("cli.training", "parsers"),
     ("cli.parse", "parsers"),
+    ("cli.parse_shards", "parsers"),
 }
 
 

@@ -58,7 +58,7 @@ CASES = [
     ("average good.txt lengths.txt", "lengths.txt: sentence 2: expected 3 tokens as in good.txt: sentence 2, got 2"),
     ("average good.txt words.txt --check-tokens", "words.txt: sentence 2: expected the words of good.txt: sentence 2"),
     ("average good.txt absent.txt", "absent.txt: expected a file to read, got: No such file or directory. Check"),
-    ("average good.txt folder", "folder: expected a file to read, got: Is a directory. Name a file, or several"),
+    ("average good.txt folder", "folder: expected shards, got no file there. Check the folder or the pattern."),
     ("average good.txt empty.txt", "empty.txt: expected at least one tree, got an empty file. Check what wrote it"),
     ("average good.txt binary.txt", "binary.txt:1:1: expected text, got the byte 0x00. Is this a text file?"),
     ("average good.txt byte.txt", "byte.txt:2:22: expected UTF-8, got the byte 0xf6. Convert the file, or name its"),

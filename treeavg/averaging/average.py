@@ -250,17 +250,62 @@ def _average_constituency(
             return best_teacher(teachers, lengths, weights, jobs)
         require_room(lengths, weights, places)
         return best_binary(teachers, lengths, weights, jobs)
+    broken = _discontinuous(teachers)
+    if binary and labels != "hits" and (lengths[~broken] > 0).any():
+        return _binary_apart(teachers, lengths, weights, broken, method, goal, jobs, places)
     from treeavg.averaging.laminar import average_any, complete_binary
 
     words = words_of(teachers, lengths)
     if method == "select":
         return _selected(teachers, lengths, weights, binary, goal).replace(tokens=words)
     labelled = labels == "hits"
-    searched = [collapse_unaries(bank) if bank.is_continuous else bank for bank in teachers] if labelled else teachers
+    searched = [_collapsed(bank) for bank in teachers] if labelled else teachers
     result = average_any(searched, lengths, weights, goal, labelled=labelled, jobs=jobs, places=places)
     if binary:
         result = complete_binary(result)
     return _keeping_search(result.replace(tokens=words), result)
+
+
+def _discontinuous(teachers: Sequence[Treebank]) -> NDArray[np.bool_]:
+    """Return which sentences have a discontinuous constituent in some teacher, shape (N,)."""
+    broken = np.zeros(len(teachers[0]), np.bool_)
+    for bank in teachers:
+        broken[np.searchsorted(bank.offsets, np.flatnonzero(bank.fan_outs > 1), side="right") - 1] = True
+    return broken
+
+
+def _collapsed(bank: Treebank) -> Treebank:
+    """Keep one constituent of each span, in sentences that are continuous."""
+    broken = _discontinuous([bank])
+    rest = np.flatnonzero(~broken)
+    if len(rest) == len(bank):
+        return collapse_unaries(bank)
+    order = len(rest) + np.arange(len(bank))
+    order[rest] = np.arange(len(rest))
+    return Treebank.concatenate([collapse_unaries(bank[rest]), bank])[order]
+
+
+def _binary_apart(
+    teachers: Sequence[Treebank],
+    lengths: NDArray[np.int32],
+    weights: NDArray[np.int64],
+    broken: NDArray[np.bool_],
+    method: str,
+    goal: Objective,
+    jobs: int | None,
+    places: Places | None,
+) -> Treebank:
+    """Average continuous and discontinuous sentences apart: ties then do not depend on what else is in the batch."""
+    rest = np.flatnonzero(~broken)
+    flat = [bank[rest] for bank in teachers]
+    if method == "generate":
+        require_room(np.where(broken, 0, lengths).astype(np.int32), weights, places)
+    one = (best_teacher if method == "select" else best_binary)(flat, lengths[rest], weights, jobs)
+    masked = np.where(broken, lengths, 0).astype(np.int32)
+    two = _average_constituency(teachers, masked, weights, method, True, goal, "none", jobs, places)
+    order = np.where(broken, len(rest) + np.arange(len(lengths)), 0)
+    order[rest] = np.arange(len(rest))
+    return _keeping_search(Treebank.concatenate([one, two])[order], two)
 
 
 def _selected(

@@ -27,6 +27,7 @@ from treeavg.cli import (
 )
 from treeavg.cli.messages import one_line
 from treeavg.cli.options import join_weights
+from treeavg.cli.running import join_log
 from treeavg.errors import TreeavgError
 from treeavg.version import __version__
 
@@ -77,7 +78,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     >>> main(["score", "--gold", "gold.txt", "average.txt"])  # doctest: +SKIP
     0
     """
-    arguments = build_parser().parse_args(join_weights(list(sys.argv[1:] if argv is None else argv)))
+    given = list(sys.argv[1:] if argv is None else argv)
+    arguments = build_parser().parse_args(join_log(join_weights(given)))
     debug: bool = getattr(arguments, "debug", False)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _terminate)

@@ -6,9 +6,12 @@ import argparse
 import json
 import sys
 from contextlib import closing
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from treeavg.cli import options
+from treeavg.cli import cluster, options, running, sharded
+
+if TYPE_CHECKING:
+    from treeavg.metrics import Agreement
 
 DESCRIPTION = """\
 Print how much teachers agree with one another: F1 of each (column) against each other (row). No gold trees needed.
@@ -27,40 +30,18 @@ def register(verbs: Any) -> None:
     options.add_jobs(parser)
     options.add_json(parser)
     options.add_input(parser)
+    cluster.add_cluster(parser, records=True)
+    running.add_log(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Stream through the files, batch by batch, and print the table."""
-    from treeavg.alignment import Places
-    from treeavg.cli.running import Progress, compiling_notice, report_problems, short_names
-    from treeavg.formats import AlignedReader, Columns
-    from treeavg.metrics import AgreementTally
+    """Read all files and print the table."""
     from treeavg.report.tables import table
 
-    reader = AlignedReader(
-        arguments.teachers,
-        arguments.format,
-        encoding=arguments.encoding,
-        on_error=arguments.on_error,
-        jobs=arguments.jobs,
-        columns=[Columns(tokens=arguments.check_tokens, labels=arguments.metric == "las")] * len(arguments.teachers),
-    )
-    names = short_names(arguments.teachers)
-    tally = AgreementTally(
-        names,
-        metric=arguments.metric,
-        convention=arguments.convention,
-        on_error=arguments.on_error,
-        check_tokens=arguments.check_tokens,
-        places=Places(tuple(item.name for item in reader.readers), files=True),
-    )
-    with closing(reader), compiling_notice(), Progress("comparing") as progress:
-        for batch in reader:
-            tally.add(batch)
-            progress.update(len(batch[0]), reader)
-        report_problems(reader.problems, reader.done)
-        result = tally.result()
+    sharded_input = cluster.is_wanted(arguments, arguments.teachers)
+    result = sharded.agree(arguments) if sharded_input else _agreement(arguments)
+    names = list(result.names)
     means = [None if value != value else value for value in result.means.tolist()]
     if arguments.json:
         json.dump(
@@ -75,3 +56,32 @@ def run(arguments: argparse.Namespace) -> int:
     print(table([["", *names], *rows]))
     print(f"\n{result.signature}")
     return 0
+
+
+def _agreement(arguments: argparse.Namespace) -> Agreement:
+    """Return the table of files, added up batch by batch in this process."""
+    from treeavg.alignment import Places
+    from treeavg.formats import AlignedReader, Columns
+    from treeavg.metrics import AgreementTally
+
+    reader = AlignedReader(
+        arguments.teachers,
+        arguments.format,
+        encoding=arguments.encoding,
+        on_error=arguments.on_error,
+        jobs=arguments.jobs,
+        columns=[Columns(tokens=arguments.check_tokens, labels=arguments.metric == "las")] * len(arguments.teachers),
+    )
+    tally = AgreementTally(
+        running.short_names(arguments.teachers),
+        metric=arguments.metric,
+        convention=arguments.convention,
+        on_error=arguments.on_error,
+        check_tokens=arguments.check_tokens,
+        places=Places(tuple(item.name for item in reader.readers), files=True),
+    )
+    with closing(reader), running.compiling_notice():
+        for batch in running.watched(reader, "comparing", arguments):
+            tally.add(batch)
+        running.report_problems(reader.problems, reader.done)
+        return tally.result()

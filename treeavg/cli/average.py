@@ -6,10 +6,14 @@ import argparse
 import json
 import sys
 from contextlib import closing
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from treeavg.cli import options
+from treeavg.cli import cluster, options, running
 from treeavg.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from treeavg.engine.stream import Averaging, Reading
+    from treeavg.engine.summary import Summary
 
 DESCRIPTION = """\
 Average the trees of several parsers, sentence by sentence, into the one that agrees with them most. The files decide
@@ -19,6 +23,7 @@ whether these are constituency trees, continuous or discontinuous, or dependency
   treeavg average a.txt b.txt.gz c.jsonl --weights 1 2 1 -o average.jsonl
   treeavg average runs/*.jsonl --no-binary --objective f1 -o average.jsonl
   treeavg average teachers/*.conllu --support -o average.conllu
+  treeavg average shards/diora/ shards/cpcfg/ shards/onlstm/ --cluster local -o average/
 """
 
 
@@ -45,198 +50,113 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_json(parser)
     options.add_input(parser)
     options.add_output(parser)
+    cluster.add_cluster(parser)
+    running.add_log(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Stream through the files, batch by batch."""
-    from treeavg.alignment import Places, align
-    from treeavg.averaging.average import average
-    from treeavg.averaging.weights import whole_weights
-    from treeavg.cli.running import Progress, compiling_notice, refuse_json_on_stdout, report_problems, sentences_of
-    from treeavg.formats import AlignedReader, Columns, format_of
-    from treeavg.formats.files import AtomicFile
+    """Stream through the files, batch by batch, or through shards of them on a cluster."""
+    from treeavg.engine.stream import Averaging
 
-    refuse_json_on_stdout(arguments)
-    teachers: list[str] = arguments.teachers
-    estimate = arguments.weights == "agreement"
-    weights = _estimated(arguments) if estimate else options.read_weights(arguments.weights, teachers)
-    whole_weights(weights, len(teachers))  # before anything is read
-    labelled = arguments.method == "select" or arguments.labels != "none"
-    words = arguments.check_tokens or teachers[0].endswith((".heads", ".heads.gz"))  # then another file has the words
-    reader = AlignedReader(
-        teachers,
-        arguments.format,
-        encoding=arguments.encoding,
-        on_error=arguments.on_error,
-        jobs=arguments.jobs,
-        columns=[Columns(tokens=index == 0 or words, labels=labelled) for index in range(len(teachers))],
+    running.refuse_json_on_stdout(arguments)
+    given = None if arguments.weights == "agreement" else options.read_weights(arguments.weights, arguments.teachers)
+    averaging = Averaging(
+        weights=None if given is None else tuple(map(str, given)),
+        **{name: getattr(arguments, name) for name in ("method", *options.OBJECTIVE_OPTIONS)},
     )
-    names = tuple(item.name for item in reader.readers)
-    with closing(reader):
-        target = format_of(arguments.output, name=arguments.output_format, kind=reader.readers[0].format.kind)
-        if arguments.support and target.name not in ("jsonl", "conllu"):
-            raise ArgumentError(
-                f"--support: expected output in jsonl or conllu, which can hold it, got {target.name}. "
-                "Name such a file, or --output-format."
-            )
-        chosen = {name: getattr(arguments, name) for name in ("method", *options.OBJECTIVE_OPTIONS)}
-        problems = []
-        searched = _Searched()
-        counted = _HitsFile(getattr(arguments, "hits", None), weights)
-        shown = Progress("averaging")
-        with AtomicFile(arguments.output) as file, counted, compiling_notice(), shown as progress, searched:
-            done = 0
-            for batch in reader:
-                places = Places(names, files=True, first=done)
-                shared = {"check_tokens": arguments.check_tokens, "on_error": arguments.on_error, "places": places}
-                problems += align(batch, **shared)[1]
-                result = average(batch, weights=weights, jobs=arguments.jobs, **chosen, **shared)
-                searched.add(result, done)
-                counted.add(batch, arguments.on_error, places)
-                with sentences_of(names[0], done):
-                    file.write(target.serialize(result, done))
-                done += len(result)
-                progress.update(len(result), reader)
-    skipped = report_problems([*reader.problems, *problems], done)
-    searched.report(done)
+    if getattr(arguments, "hits", None) == "-":
+        raise ArgumentError("--hits: expected a file, got standard output. Name a file.")
+    if cluster.is_wanted(arguments, arguments.teachers):
+        averaging, summary = _run_sharded(arguments, averaging)
+    else:
+        averaging, summary = _run_here(arguments, averaging)
+    running.report_summary(summary)
     if arguments.json:
-        summary = {
-            "output": arguments.output,
-            **chosen,
-            "teachers": list(names),
-            "weights": [float(weight) for weight in weights] if weights is not None else None,
-            "sentences": done,
-            "skipped": [{"sentence": item.sentence + 1, "reason": item.message} for item in skipped],
-            "search": searched.summary(),
-        }
-        json.dump(summary, sys.stdout, ensure_ascii=False)
-        print()
+        _print_summary(arguments, averaging, summary)
     return 0
 
 
-#: Sentences that weights are estimated from; the same ones whatever the size of batches.
-_ESTIMATE_FROM = 20_000
+def _run_here(arguments: argparse.Namespace, averaging: Averaging) -> tuple[Averaging, Summary]:
+    """Average files in this process."""
+    from treeavg.engine.stream import average_stream, average_target, open_teachers
+    from treeavg.formats.files import AtomicFile
+
+    reading = _reading(arguments)
+    averaging = _with_weights(arguments, [arguments.teachers], reading, averaging)
+    reader = open_teachers(arguments.teachers, reading, averaging, jobs=arguments.jobs)
+    with closing(reader):
+        target = average_target(arguments.output, arguments.output_format, reader.kind, averaging)
+        progress = running.Progress("averaging", arguments)
+        hits = running.optional_file(getattr(arguments, "hits", None))
+        with AtomicFile(arguments.output) as file, hits as write_hits, running.compiling_notice(), progress:
+            summary = average_stream(
+                reader, reading, averaging, target, file.write, write_hits=write_hits, jobs=arguments.jobs,
+                advance=progress.advance,
+            )  # fmt: skip
+    return averaging, summary
 
 
-def _estimated(arguments: argparse.Namespace) -> list[Any]:
-    """Estimate weights from the beginning of the files, and say what they are."""
-    from treeavg.alignment import Places
-    from treeavg.averaging.reliability import agreement_weights
-    from treeavg.cli.running import compiling_notice, short_names
-    from treeavg.formats import AlignedReader, Columns
+def _run_sharded(arguments: argparse.Namespace, averaging: Averaging) -> tuple[Averaging, Summary]:
+    """Average shards, on a cluster or in this process."""
+    from dataclasses import asdict
+
+    from treeavg.engine.stream import average_target, open_teachers
+    from treeavg.engine.works import average_work
+
+    plan = cluster.plan(arguments, arguments.teachers)
+    reading = _reading(arguments)
+    averaging = _with_weights(arguments, [shard.paths for shard in plan.shards], reading, averaging)
+    with closing(open_teachers(plan.shards[0].paths, reading, averaging, jobs=1)) as reader:
+        formats = [own.format.name for own in reader.readers]
+        target = average_target("-", arguments.output_format, reader.kind, averaging)
+    chosen = {
+        "reading": asdict(reading), "averaging": asdict(averaging), "formats": formats, "output_format": target.name,
+    }  # fmt: skip
+    hits = getattr(arguments, "hits", None)
+    report = cluster.run(
+        arguments, "averaging", average_work, plan, chosen, target, {} if hits is None else {"hits": (hits, ".jsonl")}
+    )
+    return averaging, cluster.summary_of(report)
+
+
+def _reading(arguments: argparse.Namespace) -> Reading:
+    from treeavg.engine.stream import Reading
+
+    return Reading(arguments.format, arguments.encoding, arguments.on_error, arguments.check_tokens)
+
+
+def _with_weights(
+    arguments: argparse.Namespace, shards: list[Any], reading: Reading, averaging: Averaging
+) -> Averaging:
+    """Estimate weights from the beginning of the files where that is asked for, and say what they are."""
+    if arguments.weights != "agreement":
+        return averaging
+    from dataclasses import replace
+
+    from treeavg.engine.stream import estimated_weights
 
     if "-" in arguments.teachers:
         raise ArgumentError("--weights agreement: expected files, which are read twice, got '-'. Save standard input.")
-    reader = AlignedReader(
-        arguments.teachers,
-        arguments.format,
-        encoding=arguments.encoding,
-        on_error=arguments.on_error,
-        jobs=arguments.jobs,
-        batch=_ESTIMATE_FROM,
-        columns=[Columns(tokens=arguments.check_tokens, labels=False)] * len(arguments.teachers),
-    )
-    names = ("binary", "objective", "beta", "threshold", "projective")
-    chosen = {name: getattr(arguments, name) for name in names}
-    with closing(reader), compiling_notice():
-        weights = agreement_weights(
-            next(iter(reader)),
-            average_options=chosen,
-            on_error=arguments.on_error,
-            check_tokens=arguments.check_tokens,
-            jobs=arguments.jobs,
-            places=Places(tuple(item.name for item in reader.readers), files=True),
-        )
-    told = ", ".join(
-        f"{name} {weight:g}" for name, weight in zip(short_names(arguments.teachers), weights, strict=True)
-    )
+    with running.compiling_notice():
+        weights = estimated_weights(shards, reading, averaging, jobs=arguments.jobs)
+    names = running.short_names(arguments.teachers)
+    told = ", ".join(f"{name} {weight:g}" for name, weight in zip(names, weights, strict=True))
     print(f"treeavg: weights by agreement: {told}", file=sys.stderr)
-    return list(weights)
+    return replace(averaging, weights=tuple(map(str, weights)))
 
 
-class _HitsFile:
-    """Writes hit counts beside the averages, where asked to."""
-
-    def __init__(self, path: str | None, weights: Any) -> None:
-        from treeavg.formats.files import AtomicFile
-
-        if path == "-":
-            raise ArgumentError("--hits: expected a file, got standard output. Name a file.")
-        self._file = AtomicFile(path) if path is not None else None
-        self._weights = weights
-
-    def __enter__(self) -> None:
-        if self._file is not None:
-            self._file.__enter__()
-
-    def __exit__(self, *error: Any) -> None:
-        if self._file is not None:
-            self._file.__exit__(*error)
-
-    def add(self, batch: Any, on_error: str, places: Any) -> None:
-        """Write the hit counts of a batch."""
-        if self._file is None:
-            return
-        from treeavg.averaging.constituency import words_of
-        from treeavg.averaging.hits import hit_counts
-        from treeavg.averaging.hits_file import serialize_hits
-        from treeavg.treebank import Treebank
-
-        if not all(isinstance(bank, Treebank) for bank in batch):
-            raise ArgumentError("--hits: expected constituency trees, got dependency trees. Leave it out.")
-        hits = hit_counts(batch, weights=self._weights, on_error=on_error, places=places)
-        self._file.write(serialize_hits(hits, words_of(batch, hits.lengths)))
-
-
-class _Searched:
-    """Gathers how the searches of all batches went; the library's warnings are told in one list instead."""
-
-    def __init__(self) -> None:
-        self._searches = 0
-        self._nodes = 0
-        self._largest = 0
-        self._open: list[tuple[int, float]] = []
-
-    def __enter__(self) -> None:
-        import warnings
-
-        from treeavg.errors import SearchLimitWarning
-
-        self._caught = warnings.catch_warnings()
-        self._caught.__enter__()
-        warnings.simplefilter("ignore", SearchLimitWarning)
-
-    def __exit__(self, *error: Any) -> None:
-        self._caught.__exit__(*error)
-
-    def add(self, result: Any, first: int) -> None:
-        """Take a batch into account."""
-        search = getattr(result, "search", None)
-        if search is None:
-            return
-        self._searches += len(result)
-        self._nodes += int(search.nodes.sum())
-        self._largest = max(self._largest, int(search.largest.max(initial=0)))
-        self._open += [(first + place, float(search.gaps[place])) for place in (~search.proved).nonzero()[0].tolist()]
-
-    def report(self, total: int) -> None:
-        """List the sentences whose trees are not proved best."""
-        if self._open:
-            print(
-                f"treeavg: the best tree found is not proved best in {len(self._open):,} of {total:,}:", file=sys.stderr
-            )
-            for sentence, gap in self._open:
-                print(f"  sentence {sentence + 1}: at most {gap:.4g} below the best", file=sys.stderr)
-
-    def summary(self) -> dict[str, Any] | None:
-        """Return the figures for JSON; None where nothing had to be searched."""
-        if not self._searches:
-            return None
-        unproved = [{"sentence": sentence + 1, "gap": gap} for sentence, gap in self._open]
-        return {
-            "sentences": self._searches,
-            "nodes": self._nodes,
-            "largest_component": self._largest,
-            "unproved": unproved,
-        }
+def _print_summary(arguments: argparse.Namespace, averaging: Averaging, summary: Summary) -> None:
+    """Print what came out, for machines."""
+    weights = averaging.exact_weights
+    told = {
+        "output": arguments.output,
+        **averaging.keywords,
+        "teachers": ["<stdin>" if path == "-" else path for path in arguments.teachers],
+        "weights": None if weights is None else [float(weight) for weight in weights],
+        "sentences": summary.sentences,
+        "skipped": [{"sentence": item.sentence + 1, "reason": item.message} for item in summary.problems],
+        "search": summary.search_summary(),
+    }
+    json.dump(told, sys.stdout, ensure_ascii=False)
+    print()

@@ -6,10 +6,12 @@ import argparse
 import json
 import sys
 from contextlib import closing
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from treeavg.cli import options
-from treeavg.errors import ArgumentError
+from treeavg.cli import cluster, options, running, sharded
+
+if TYPE_CHECKING:
+    from treeavg.engine.summary import Summary
 
 DESCRIPTION = """\
 Convert a treebank file. Changes are made in this order: --strip-empty, --strip-punctuation, --collapse-unaries,
@@ -34,57 +36,46 @@ def register(verbs: Any) -> None:
     options.add_json(parser)
     options.add_input(parser)
     options.add_output(parser)
+    cluster.add_cluster(parser)
+    running.add_log(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Stream through the file, batch by batch."""
-    from treeavg import transforms
-    from treeavg.cli.running import Progress, compiling_notice, refuse_json_on_stdout, report_problems, sentences_of
+    """Stream through the file, batch by batch, or through shards of it on a cluster."""
+    running.refuse_json_on_stdout(arguments)
+    if cluster.is_wanted(arguments, [arguments.treebank]):
+        summary, name = sharded.convert(arguments)
+    else:
+        summary, name = _run_here(arguments)
+    running.report_summary(summary)
+    if arguments.json:
+        told = {
+            "output": arguments.output,
+            "format": name,
+            "sentences": summary.sentences,
+            "emptied": summary.emptied,
+            "skipped": [{"sentence": item.sentence + 1, "reason": item.message} for item in summary.problems],
+        }
+        json.dump(told, sys.stdout, ensure_ascii=False)
+        print()
+    return 0
+
+
+def _run_here(arguments: argparse.Namespace) -> tuple[Summary, str]:
+    """Convert a file in this process; return the counts and the name of the format."""
+    from treeavg.engine.stream import Changes, convert_stream
     from treeavg.formats import AlignedReader, format_of
     from treeavg.formats.files import AtomicFile
 
-    refuse_json_on_stdout(arguments)
+    changes = Changes(
+        arguments.strip_empty, arguments.strip_punctuation, arguments.collapse_unaries, arguments.binarize
+    )
     reader = AlignedReader(
         [arguments.treebank], arguments.format, encoding=arguments.encoding, on_error=arguments.on_error
     )
     with closing(reader):
-        target = format_of(arguments.output, name=arguments.output_format, kind=reader.readers[0].format.kind)
-        changed = (
-            arguments.strip_empty or arguments.strip_punctuation or arguments.collapse_unaries or arguments.binarize
-        )
-        if changed and reader.readers[0].format.kind == "dependency":
-            raise ArgumentError(
-                f"{reader.readers[0].name}: expected constituency trees to change, got dependency trees."
-            )
-        emptied = done = 0
-        with AtomicFile(arguments.output) as file, compiling_notice(), Progress("converting") as progress:
-            for (bank,) in reader:
-                with sentences_of(reader.readers[0].name, done):
-                    missing = len(bank.missing)
-                    if arguments.strip_empty:
-                        bank = transforms.strip_empty(bank)
-                    if arguments.strip_punctuation:
-                        bank = transforms.strip_punctuation(bank)
-                    if arguments.collapse_unaries:
-                        bank = transforms.collapse_unaries(bank)
-                    if arguments.binarize:
-                        bank = transforms.binarize(bank, side=arguments.binarize)
-                    emptied += len(bank.missing) - missing
-                    file.write(target.serialize(bank, done))
-                done += len(bank)
-                progress.update(len(bank), reader)
-    skipped = report_problems(reader.problems, reader.done)
-    if emptied:
-        print(f"treeavg: {emptied:,} sentences lost all their tokens and are empty lines now.", file=sys.stderr)
-    if arguments.json:
-        summary = {
-            "output": arguments.output,
-            "format": target.name,
-            "sentences": reader.done,
-            "emptied": emptied,
-            "skipped": [{"sentence": item.sentence + 1, "reason": item.message} for item in skipped],
-        }
-        json.dump(summary, sys.stdout, ensure_ascii=False)
-        print()
-    return 0
+        target = format_of(arguments.output, name=arguments.output_format, kind=reader.kind)
+        progress = running.Progress("converting", arguments)
+        with AtomicFile(arguments.output) as file, running.compiling_notice(), progress:
+            return convert_stream(reader, changes, target, file.write, advance=progress.advance), target.name

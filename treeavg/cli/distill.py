@@ -8,7 +8,7 @@ import time
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
-from treeavg.cli import options, training
+from treeavg.cli import options, running, training
 from treeavg.cli.messages import keywords_of, option_of
 from treeavg.errors import ArgumentError
 
@@ -46,6 +46,7 @@ def register(verbs: Any) -> None:
     _add_training(parser)
     options.add_json(parser)
     options.add_input(parser)
+    running.add_log(parser)
     parser.set_defaults(run=run, left=training.left_by_training, keywords=keywords_of(parser))
 
 
@@ -132,6 +133,7 @@ def run(arguments: argparse.Namespace) -> int:
         "on_error": arguments.on_error,
         "device": arguments.device,
         "resume": arguments.resume,
+        "progress": training.progress_of(arguments),
     }
     with options.memory_of_torch():
         parser = _fit(arguments, shared)

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import fields, replace
 from typing import Any
 
-from treeavg.cli import options, training
+from treeavg.cli import cluster, options, running, training
 from treeavg.cli.messages import keywords_of, one_line, option_of
 
 DESCRIPTION = """\
@@ -110,6 +110,8 @@ def _add_options(parser: KindParser) -> None:
         "--format", choices=("text", *options.FORMATS), help="format of the text (default: by suffix, then by content)"
     )
     group.add_argument("--encoding", default="utf-8", help="encoding of the text (default: utf-8)")
+    cluster.add_cluster(parser)
+    running.add_log(parser)
     known = keywords_of(parser) | {item.name: getattr(defaults, item.name) for item in offered}
     known |= {name: getattr(recipe, name) for name in _TRAINING}
     parser.set_defaults(run=run, left=training.left_by_training, keywords=known)
@@ -149,6 +151,7 @@ def run(arguments: argparse.Namespace) -> int:
             gold=_gold(arguments),
             device=arguments.device,
             resume=arguments.resume,
+            progress=training.progress_of(arguments),
         )
     if is_first_process():
         parser.save(arguments.output)
@@ -166,6 +169,10 @@ def _sentences(arguments: argparse.Namespace) -> list[list[str]]:
     from parsers.inputs import as_sentences
     from treeavg.formats.text import read_sentences
 
+    if cluster.is_wanted(arguments, arguments.text):
+        from treeavg.cli.parse_shards import read_text
+
+        return read_text(arguments, arguments.text)
     return [
         sentence
         for path in arguments.text

@@ -10,7 +10,7 @@ from contextlib import closing
 from inspect import signature
 from typing import Any
 
-from treeavg.cli import options
+from treeavg.cli import cluster, options, running
 from treeavg.cli.messages import keywords_of
 from treeavg.errors import AlignmentError, ArgumentError
 
@@ -48,6 +48,8 @@ def register(verbs: Any) -> None:
     )
     group.add_argument("--encoding", default="utf-8", help="encoding of the text (default: utf-8)")
     options.add_output(parser)
+    cluster.add_cluster(parser)
+    running.add_log(parser)
     parser.set_defaults(run=run, keywords=keywords_of(parser))
 
 
@@ -56,9 +58,8 @@ def run(arguments: argparse.Namespace) -> int:
     options.require_torch("parse")
 
     from parsers.base import load
-    from treeavg.cli.running import refuse_json_on_stdout
 
-    refuse_json_on_stdout(arguments)
+    running.refuse_json_on_stdout(arguments)
     if arguments.batch_tokens < 1:
         raise ArgumentError(f"--batch-tokens: expected at least 1, got {arguments.batch_tokens}. Try 4096.")
     options.use_threads(arguments)
@@ -72,7 +73,12 @@ def run(arguments: argparse.Namespace) -> int:
         chosen["decode"] = arguments.decode
     begun = time.monotonic()
     with options.memory_of_torch():
-        sentences, words = _parse(parser, arguments, chosen)
+        if cluster.is_wanted(arguments, [arguments.text]):
+            from treeavg.cli import parse_shards
+
+            sentences, words = parse_shards.run(parser, arguments, chosen)
+        else:
+            sentences, words = _parse(parser, arguments, chosen)
     if arguments.json:
         seconds = time.monotonic() - begun
         summary = {
@@ -89,20 +95,18 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _parse(parser: Any, arguments: argparse.Namespace, chosen: dict[str, Any]) -> tuple[int, int]:
     """Parse batch by batch; return how many sentences and words there were."""
-    from treeavg.cli.running import Progress, compiling_notice, sentences_of
     from treeavg.formats import format_of
     from treeavg.formats.choosing import kind_of
     from treeavg.formats.files import AtomicFile
     from treeavg.formats.text import SentenceReader
 
     done, words = 0, 0
-    hits, spelt, shown = _Hits(arguments, parser), _Words(arguments), Progress("parsing")
+    hits, spelt, progress = _Hits(arguments, parser), _Words(arguments), running.Progress("parsing", arguments)
     reader = SentenceReader(arguments.text, arguments.format, encoding=arguments.encoding)
-    with closing(reader), AtomicFile(arguments.output) as file, hits, compiling_notice(), shown as progress:
+    with closing(reader), AtomicFile(arguments.output) as file, hits, running.compiling_notice(), progress:
         for batch in reader:
-            with sentences_of(reader.name, done):
-                place = {"first": done} if parser.kind == "from-file" else {}
-                bank = spelt.put_into(parser.parse(batch, **chosen, **place), done)
+            with running.sentences_of(reader.name, done):
+                bank = spelt.put_into(parse_batch(parser, batch, chosen, done), done)
                 hits.add(batch, bank)
                 target = format_of(arguments.output, name=arguments.output_format, kind=kind_of(bank))
                 file.write(target.serialize(bank, done))
@@ -111,6 +115,12 @@ def _parse(parser: Any, arguments: argparse.Namespace, chosen: dict[str, Any]) -
             progress.advance(len(bank), reader.fraction)
         spelt.finish(done)
     return done, words
+
+
+def parse_batch(parser: Any, batch: Any, chosen: dict[str, Any], first: int) -> Any:
+    """Parse sentences of which the first has the index `first` in the text."""
+    place = {"first": first} if parser.kind == "from-file" else {}
+    return parser.parse(batch, **chosen, **place)
 
 
 class _Hits:

@@ -8,7 +8,7 @@ import sys
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-from treeavg.cli import options
+from treeavg.cli import cluster, options, running, sharded
 from treeavg.errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -51,11 +51,16 @@ def register(verbs: Any) -> None:
     options.add_jobs(parser)
     options.add_json(parser)
     options.add_input(parser)
+    cluster.add_cluster(parser, records=True)
+    running.add_log(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Stream through the files, add up each system's scores, print tables."""
+    """Add up each system's scores, batch by batch, and print tables."""
+    if cluster.is_wanted(arguments, [arguments.gold, *arguments.predicted]):
+        _show(*sharded.score(arguments), arguments)
+        return 0
     if arguments.test and len(arguments.predicted) + 3 * arguments.baselines < 2:
         raise ArgumentError("--test: expected at least two files to compare, got 1. Name the systems to compare.")
     tables = _Tables(arguments)
@@ -80,17 +85,21 @@ def run(arguments: argparse.Namespace) -> int:
             entry["by_label"] = [(row.label, row.gold, row.recall) for row in tables.labels[place].recall()]
     if arguments.test:
         _add_tests(result, [tally.score(metrics[0]) for tally in tallies], arguments)
+    _show(result, metrics, arguments)
+    return 0
+
+
+def _show(result: dict[str, Any], metrics: list[str], arguments: argparse.Namespace) -> None:
+    """Print the result, for people or for machines."""
     if arguments.json:
         json.dump(result, sys.stdout, ensure_ascii=False)
         print()
     else:
         _print(result, metrics)
-    return 0
 
 
 def _read(arguments: argparse.Namespace, tables: _Tables) -> None:
     """Hand all batches to the tables; labels of the systems are not needed."""
-    from treeavg.cli.running import Progress, compiling_notice
     from treeavg.formats import AlignedReader, Columns
 
     words = Columns(tokens=arguments.check_tokens, labels=arguments.metric == "las")
@@ -102,10 +111,9 @@ def _read(arguments: argparse.Namespace, tables: _Tables) -> None:
         jobs=arguments.jobs,
         columns=[Columns(labels=arguments.by_label or words.labels)] + [words] * len(arguments.predicted),
     )
-    with closing(reader), compiling_notice(), Progress("scoring") as progress:
-        for gold, *systems in reader:
+    with closing(reader), running.compiling_notice():
+        for gold, *systems in running.watched(reader, "scoring", arguments):
             tables.add(gold, systems)
-            progress.update(len(gold), reader)
     for problem in reader.problems:
         print(f"treeavg: sentence {problem.sentence + 1}: {problem.message}", file=sys.stderr)
 
@@ -114,10 +122,8 @@ class _Tables:
     """What is added up of each system, and which metrics are shown in the end."""
 
     def __init__(self, arguments: argparse.Namespace) -> None:
-        from treeavg.cli.running import short_names
-
         self._arguments = arguments
-        self.names = short_names(arguments.predicted)
+        self.names = running.short_names(arguments.predicted)
         if arguments.baselines:
             self.names += ["(left-branching)", "(right-branching)", "(oracle, binary)"]
         self.tallies: list[Tally] = []

@@ -6,14 +6,16 @@ import argparse
 import json
 import os
 import sys
+import time
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from treeavg.cli import options
+from treeavg.cli.running import Log
 from treeavg.errors import ArgumentError, FileError
 
 if TYPE_CHECKING:
-    from parsers.training import TrainingConfig
+    from parsers.training import EvaluationReport, Progress, StepReport, TrainingConfig
 
 #: Folder of the run inside the parser's, and the file that is in it from the beginning.
 RUN, RUN_DOCUMENT = "run", "run.json"
@@ -54,6 +56,78 @@ def add_machine(group: Any) -> None:
     group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ... (auto)")
     group.add_argument("--compile", action="store_true", help="torch.compile, on CUDA")
     options.add_threads(group)
+
+
+def progress_of(arguments: argparse.Namespace) -> Progress | None:
+    """Return what tells of a training: lines of JSON beside the terminal's bar where they are asked for."""
+    log = Log.of(arguments, "training", time.monotonic)
+    if log is None:
+        return None
+    from parsers.training import TerminalProgress
+
+    return LoggedProgress(TerminalProgress(), log)
+
+
+class LoggedProgress:
+    """Tells another progress and writes lines of JSON.
+
+    Parameters
+    ----------
+    shown : Progress
+        The other one.
+    log : Log
+        Where lines go.
+    """
+
+    def __init__(self, shown: Progress, log: Log) -> None:
+        self._shown, self._log = shown, log
+        self._last: StepReport | None = None
+
+    def start(self, total: int, done: int) -> None:
+        """Begin."""
+        self._shown.start(total, done)
+        self._log.record("begun", {"step": done, "steps": total})
+
+    def step(self, report: StepReport) -> None:
+        """Tell of a step, if a line is due."""
+        self._shown.step(report)
+        self._last = report
+        if self._log.due:
+            self._log.record("running", _line_of(report))
+
+    def epoch(self, report: EvaluationReport) -> None:
+        """Tell of an evaluation."""
+        self._shown.epoch(report)
+        self._log.record("evaluated", {
+            "epoch": report.epoch,
+            "step": report.step,
+            "loss": report.loss,
+            "scores": dict(report.scores),
+            "best_score": report.best_score,
+            "seconds": round(report.seconds, 3),
+        })  # fmt: skip
+
+    def note(self, text: str) -> None:
+        """Tell one line."""
+        self._shown.note(text)
+
+    def close(self) -> None:
+        """Write the last line."""
+        self._shown.close()
+        self._log.record("closed", {} if self._last is None else _line_of(self._last))
+
+
+def _line_of(report: StepReport) -> dict[str, Any]:
+    return {
+        "epoch": report.epoch,
+        "step": report.step,
+        "fraction": round(report.share, 6),
+        "loss": report.loss,
+        "learning_rate": report.learning_rate,
+        "seconds": round(report.seconds, 3),
+        "per_second": round(report.items_per_second, 1),
+        "seconds_left": None if report.seconds_left is None else round(report.seconds_left, 1),
+    }
 
 
 def training_of(arguments: argparse.Namespace, config: type[TrainingConfig]) -> dict[str, Any]:
