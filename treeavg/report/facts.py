@@ -8,9 +8,10 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from treeavg.metrics import CONVENTIONS, Score, agreement, label_recall, score, sign_test
-from treeavg.metrics.base import Signature
+from treeavg.metrics import CONVENTIONS, Score, label_recall, score, sign_test
+from treeavg.metrics.base import Metric, Signature, Statistics
 from treeavg.metrics.constituency import constituency_metrics
+from treeavg.metrics.dependency import DEPENDENCY_METRICS
 from treeavg.report.resampling import resample
 from treeavg.report.rows import Rows
 from treeavg.report.systems import Systems
@@ -159,22 +160,51 @@ def summary(systems: Systems, scores: Scores, *, samples: int, seed: int) -> dic
     }
 
 
-def agreements(systems: Systems, on_error: str) -> dict[str, Any]:
-    """Return the agreement of all systems but gold with one another, and of each with the teachers."""
+def agreements(systems: Systems, rows: Rows) -> dict[str, Any]:
+    """Return the agreement of all systems but gold with one another, and of each with the teachers.
+
+    The numbers are those of `treeavg.agreement`, from rows that are at hand anyway: pairs are many, and comparing
+    discontinuous trees one by one is slow.
+    """
     shown = systems.indices("teacher", "average", "student")
-    members = [systems.members[index] for index in shown]
-    table = agreement([member.bank for member in members], names=[member.name for member in members], on_error=on_error)
-    teachers = [place for place, member in enumerate(members) if member.role == "teacher"]
+    banks = [systems.members[index].bank for index in shown]
+    metric, signature = _agreement_metric(systems, banks)
+    sentences, count = rows.sentences, len(systems.lengths)
+    held = [rows.members[index] & ~rows.whole for index in shown]
+    sizes = [np.bincount(sentences[own], minlength=count) for own in held]
+    values = np.full((len(shown), len(shown)), 100.0)
+    for one in range(len(shown)):
+        for other in range(one + 1, len(shown)):
+            both = np.bincount(sentences[held[one] & held[other]], minlength=count)
+            for gold, predicted in ((one, other), (other, one)):
+                scored = systems.present[shown[gold]] & (systems.lengths >= (1 if systems.is_dependency else 2))
+                missing = ~systems.present[shown[predicted]]
+                found = np.where(missing & systems.is_dependency, sizes[gold], sizes[predicted])
+                statistics = Statistics(
+                    np.arange(count), systems.lengths, both, found, sizes[gold], missing
+                ).where(scored)  # fmt: skip
+                if len(statistics):
+                    values[gold, predicted] = metric.finish(metric.terms(statistics).sum(axis=0))
+    teachers = [place for place, index in enumerate(shown) if systems.members[index].role == "teacher"]
     means = []
-    for place in range(len(members)):
+    for place in range(len(shown)):
         others = [other for other in teachers if other != place]
-        means.append(rounded(float(table.values[others, place].mean())) if others else None)
+        means.append(rounded(float(values[others, place].mean())) if others else None)
     return {
         "systems": shown,
-        "values": [[rounded(value) for value in row] for row in table.values.tolist()],
+        "values": [[rounded(value) for value in row] for row in values.tolist()],
         "means": means,
-        "signature": str(table.signature),
+        "signature": signature,
     }
+
+
+def _agreement_metric(systems: Systems, banks: list[Any]) -> tuple[Metric, str]:
+    """Return what agreement is measured by, and its conventions in words."""
+    if systems.is_dependency:
+        return DEPENDENCY_METRICS["uas"], "metric:uas"
+    name = "sentence-f1" if all(bank.is_continuous for bank in banks) else "corpus-f1"
+    metric = constituency_metrics(CONVENTIONS["standard"])[name]
+    return metric, f"metric:{name}|convention:standard|root:removed|length:2+|empty:1"
 
 
 def by_length(systems: Systems, scores: Scores) -> dict[str, Any]:

@@ -210,7 +210,7 @@ def build_report(
         "systems": [{"name": member.name, "role": member.role} for member in systems.members],
         "computed": averages is None or not averages,
         "incomplete": len({problem.sentence for problem in problems}),
-        "agreement": facts.agreements(systems, options.on_error),
+        "agreement": facts.agreements(systems, rows),
     }
     values = {}
     if systems.gold is not None:

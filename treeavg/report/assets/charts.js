@@ -86,7 +86,7 @@ function section(title, ...children) {
 }
 
 const asTable = (node) => el("details", {}, el("summary", {}, "The numbers as a table"), node);
-const role = (system) => (system.role === "teacher" ? "teacher" : system.role);
+const role = (system) => (system.role === system.name ? "" : system.role);
 
 function summaryPart(facts) {
   const { columns, rows, best, samples, seed, signatures } = facts.summary;
@@ -99,43 +99,51 @@ function summaryPart(facts) {
     const [from, to] = row.intervals[columns[0].key];
     return svg(
       "svg", { width: 120, height: 18, "aria-hidden": "true", class: "whisker" },
-      svg("line", { x1: at(from), x2: at(to), y1: 9, y2: 9, stroke: "currentColor", "stroke-width": 2 }),
-      svg("circle", { cx: at(row.values[columns[0].key]), cy: 9, r: 4, fill: "currentColor" }),
+      svg("line", { x1: at(from), x2: at(to), y1: 9, y2: 9, stroke: "var(--accent)", "stroke-width": 6, opacity: 0.55 }),
+      svg("circle", { cx: at(row.values[columns[0].key]), cy: 9, r: 3, fill: "currentColor" }),
     );
   };
-  const header = ["system", "role"];
+  const rowName = (row, more) => el("span", {}, name(row.system), el("small", {}, [role(facts.systems[row.system]), more].filter(Boolean).join(", ")));
+  const number = (text) => ({ text, class: "number" });
+  const header = ["system"];
   columns.forEach(({ title, interval }, place) => {
-    header.push({ text: title, class: "number" });
-    if (interval) header.push({ text: "95 % interval", class: "number" });
+    header.push(number(title));
+    if (interval) header.push(number("95 % interval"));
     if (!place) header.push({ text: el("span", { class: "unseen" }, "interval as a picture") });
   });
-  header.push(...["against best teacher", "95 % interval", "p (bootstrap)", "p (sign test)", "better / worse / equal"].map((text) => ({ text, class: "number" })));
   const body = rows.map((row) => {
-    const cells = [name(row.system) + (row.missing ? ` (lacks ${plural(row.missing, "sentence")})` : ""), role(facts.systems[row.system])];
+    const cells = [rowName(row, row.missing ? `lacks ${plural(row.missing, "sentence")}` : "")];
     columns.forEach(({ key, interval }, place) => {
       const value = row.values[key];
-      cells.push({ text: value === top[key] ? el("strong", {}, fixed(value)) : fixed(value), class: "number" });
+      cells.push(number(value === top[key] ? el("strong", {}, fixed(value)) : fixed(value)));
       if (interval) cells.push({ text: row.intervals[key].map((one) => fixed(one)).join(" to "), class: "number faint" });
       if (!place) cells.push(whisker(row));
     });
-    const test = row.test;
-    cells.push(
-      ...(test
-        ? [signed(test.difference), test.interval.map(signed).join(" to "), pValue(test.p), pValue(test.sign_p), `${test.wins} / ${test.losses} / ${test.ties}`]
-        : ["best teacher", "", "", "", ""]
-      ).map((text) => ({ text, class: "number" })),
-    );
     return cells;
   });
-  const note =
-    `Intervals and the first test: ${grouped(samples)} bootstrap draws of sentences, seed ${seed}. Tests are of the first ` +
-    `column, against ${name(best)}, the best teacher there, and not corrected for their number. Bold is the best of a column.`;
-  return section(
-    "Scores",
-    scrolled("Scores", tableOf(header, body)),
-    el("p", { class: "note" }, note),
-    el("details", {}, el("summary", {}, "Conventions in these numbers"), el("ul", { class: "signatures" }, ...signatures.map((one) => el("li", {}, el("code", {}, one))))),
+  const tested = rows.filter((row) => row.test);
+  const tests = tableOf(
+    ["system", ...["difference", "95 % interval", "p (bootstrap)", "p (sign test)", "better", "worse", "equal"].map(number)],
+    tested.map((row) => {
+      const { difference, interval, p, sign_p, wins, losses, ties } = row.test;
+      const values = [signed(difference), interval.map(signed).join(" to "), pValue(p), pValue(sign_p), ...[wins, losses, ties].map(grouped)];
+      return [rowName(row), ...values.map(number)];
+    }),
   );
+  const note =
+    `Intervals and the bootstrap test: ${grouped(samples)} draws of sentences, seed ${seed}. Bold is the best of a column.`;
+  const caution =
+    `Differences of ${columns[0].title} to ${name(best)}, the best teacher by it; better, worse and equal count sentences. ` +
+    "The p-values are not corrected for the number of tests, nor for the best teacher having been chosen on the same sentences.";
+  return [
+    section(
+      "Scores",
+      scrolled("Scores", tableOf(header, body)),
+      el("p", { class: "note" }, note),
+      el("details", {}, el("summary", {}, "Conventions in these numbers"), el("ul", { class: "signatures" }, ...signatures.map((one) => el("li", {}, el("code", {}, one))))),
+    ),
+    tested.length ? section("Against the best teacher", scrolled("Against the best teacher", tests), el("p", { class: "note" }, caution)) : null,
+  ];
 }
 
 function agreementPart(facts) {
@@ -247,7 +255,7 @@ function reliabilityPart(facts) {
 function drawResults(facts) {
   const systems = facts.systems.map((system, index) => ({ ...system, index }));
   const parts = [];
-  if (facts.summary) parts.push(summaryPart(facts));
+  if (facts.summary) parts.push(...summaryPart(facts).filter(Boolean));
   else parts.push(el("p", { class: "note" }, "No gold trees were given, so there are no scores, tests, recall or reliability here. Agreement, disagreement, hit counts and trees need none."));
   parts.push(agreementPart(facts));
   if (facts.by_length) parts.push(lengthPart(facts, systems));
