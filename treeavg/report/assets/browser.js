@@ -45,8 +45,6 @@ class Browser {
   constructor(bank, state) {
     this.bank = bank;
     this.state = state;
-    const { f1_0: _, ...columns } = bank.columns;
-    this.scored = Object.keys(columns).some((name) => name.startsWith("f1_"));
     this.pick = (row) => {
       byId("picked").textContent = describe(this.view, row);
     };
@@ -113,32 +111,32 @@ class Browser {
   }
 
   picture(view) {
-    const { first, view: kind } = this.state;
-    let { second } = this.state;
+    const { view: kind } = this.state;
     const target = byId("picture");
-    target.scrollTo(0, 0);
-    if (!view.words.length) return target.replaceChildren(el("p", { class: "note" }, "No system has this sentence."));
-    if (kind === "hits") return target.replaceChildren(view.dependency ? square(view, first, this.pick) : triangle(view, first, this.pick));
-    const notes = [first, second]
-      .filter((system) => system !== null && !view.has(system))
-      .map((system) => el("p", { class: "note" }, `${view.names[system]} lacks this sentence.`));
-    if (second !== null && !view.has(second)) second = null;
-    if (!view.has(first)) return target.replaceChildren(...notes);
-    target.replaceChildren(...notes, view.dependency ? drawArcs(view, first, second, this.pick) : drawConstituents(view, first, second, this.pick));
-    return undefined;
+    const asked = [...new Set([this.state.first, this.state.second])].filter((system) => system !== null);
+    const [first, second = null] = asked.filter((system) => view.has(system));
+    const notes = asked.filter((system) => !view.has(system)).map((system) => `${view.names[system]} lacks this sentence.`);
+    let drawn = null;
+    if (!view.words.length) notes.splice(0, notes.length, "No system has this sentence.");
+    else if (kind === "hits") drawn = view.dependency ? square(view, this.state.first, this.pick) : triangle(view, this.state.first, this.pick);
+    else if (first !== undefined) drawn = (view.dependency ? drawArcs : drawConstituents)(view, first, second, this.pick);
+    target.classList.toggle("fit", this.state.fit);
+    target.replaceChildren(...notes.map((text) => el("p", { class: "note" }, text)), ...(drawn ? [drawn] : []));
+    // The top of a tree or triangle is in the middle of the picture, the beginning of arcs at its left.
+    target.scrollTo(view.dependency ? 0 : (target.scrollWidth - target.clientWidth) / 2, 0);
   }
 
   legend(view) {
     const { first, second, view: kind } = this.state;
-    const steps = Array.from({ length: view.teachers }, (_, place) => {
-      const sample = el("span", { class: "swatch" }, String(place + 1));
-      const paint = paintOf(view, place + 1);
+    const steps = Array.from({ length: view.teachers + 1 }, (_, place) => {
+      const sample = el("span", { class: "swatch" }, String(place));
+      const paint = paintOf(view, place);
       sample.style.backgroundColor = paint.fill;
       sample.style.color = paint.ink;
       return sample;
     });
     const shown = steps.length > 12 ? [steps[0], el("span", {}, "…"), steps[steps.length - 1]] : steps;
-    const parts = [el("span", { class: "swatches" }, el("span", {}, `teachers of ${view.teachers}: `), ...shown)];
+    const parts = [el("span", { class: "swatches" }, el("span", {}, `teachers (of ${view.teachers}) that have it: `), ...shown)];
     if (kind === "hits") parts.push(el("span", {}, el("span", { class: "swatch framed" }, " "), ` in the tree of ${view.names[first]}`));
     else if (second !== null) parts.push(el("span", {}, el("span", { class: "swatch odd" }, "≠"), " only one of the two has it"));
     if (kind === "hits" && view.crossing) parts.push(el("span", {}, "discontinuous constituents are in the table only"));

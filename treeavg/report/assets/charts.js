@@ -95,12 +95,13 @@ function summaryPart(facts) {
   const [low, high] = [Math.min(...bounds), Math.max(...bounds)];
   const top = Object.fromEntries(columns.map(({ key }) => [key, Math.max(...rows.map((row) => row.values[key]))]));
   const whisker = (row) => {
-    const at = (value) => 4 + ((value - low) / (high - low || 1)) * 112;
+    const at = (value) => 4 + ((value - low) / (high - low || 1)) * 142;
     const [from, to] = row.intervals[columns[0].key];
     return svg(
-      "svg", { width: 120, height: 18, "aria-hidden": "true", class: "whisker" },
-      svg("line", { x1: at(from), x2: at(to), y1: 9, y2: 9, stroke: "var(--accent)", "stroke-width": 6, opacity: 0.55 }),
-      svg("circle", { cx: at(row.values[columns[0].key]), cy: 9, r: 3, fill: "currentColor" }),
+      "svg", { width: 150, height: 18, "aria-hidden": "true", class: "whisker" },
+      svg("line", { x1: at(low), x2: at(high), y1: 9, y2: 9, class: "grid" }),
+      svg("line", { x1: at(from), x2: at(to), y1: 9, y2: 9, stroke: "var(--accent)", "stroke-width": 9 }),
+      svg("circle", { cx: at(row.values[columns[0].key]), cy: 9, r: 1.7, fill: "var(--on-accent)" }),
     );
   };
   const rowName = (row, more) => el("span", {}, name(row.system), el("small", {}, [role(facts.systems[row.system]), more].filter(Boolean).join(", ")));
@@ -133,7 +134,7 @@ function summaryPart(facts) {
   const note =
     `Intervals and the bootstrap test: ${grouped(samples)} draws of sentences, seed ${seed}. Bold is the best of a column.`;
   const caution =
-    `Differences of ${columns[0].title} to ${name(best)}, the best teacher by it; better, worse and equal count sentences. ` +
+    `Differences in “${columns[0].title}” from ${name(best)}, the best teacher by that score; better, worse and equal count sentences. ` +
     "The p-values are not corrected for the number of tests, nor for the best teacher having been chosen on the same sentences.";
   return [
     section(

@@ -1,7 +1,8 @@
 // Hit counts as a picture: constituents in a triangle over the words, arcs in a square of words.
 
 function triangle(view, first, pick) {
-  const { words, rows } = view;
+  const { rows } = view;
+  const words = shortened(view.words);
   const count = words.length;
   const unit = Math.max(15, Math.min(46, 900 / count));
   const rise = unit * 0.62;
@@ -31,7 +32,7 @@ function triangle(view, first, pick) {
   for (const row of shown) {
     const [[begin, end]] = row.blocks;
     const hits = row.whole ? view.teachers : row.hits;
-    const paint = hits ? paintOf(view, hits) : { fill: "var(--ground)", ink: "var(--ink)" };
+    const paint = paintOf(view, hits);
     const group = svg("g", { class: row.members.has(first) ? "cell chosen" : "cell", onclick: () => pick(row) });
     group.append(svg("path", { d: diamond(begin, end, row.members.has(first) ? -1 : 0), fill: paint.fill }), svg("title", {}, describe(view, row)));
     if (unit >= 22) group.append(svg("text", { x: x(begin, end), y: y(end - begin) + 4, "text-anchor": "middle", fill: paint.ink }, String(hits)));
@@ -45,7 +46,8 @@ function triangle(view, first, pick) {
 }
 
 function square(view, first, pick) {
-  const { words, rows } = view;
+  const { rows } = view;
+  const words = shortened(view.words);
   const heads = ["(root)", ...words];
   const unit = Math.max(15, Math.min(30, 760 / words.length));
   const longest = Math.max(...heads.map((word) => widthOf(word, 12)));
@@ -68,7 +70,7 @@ function square(view, first, pick) {
     picture.append(svg("text", { x, y, class: "leaf", transform: `rotate(-60 ${x} ${y})` }, word));
   });
   for (const row of rows.filter((one) => one.hits > 0 || one.members.has(first))) {
-    const paint = row.hits ? paintOf(view, row.hits) : { fill: "var(--ground)", ink: "var(--ink)" };
+    const paint = paintOf(view, row.hits);
     const [x, y] = [left + row.word * unit, top + row.head * unit];
     const group = svg("g", { class: row.members.has(first) ? "cell chosen" : "cell", onclick: () => pick(row) });
     group.append(svg("rect", { x: x + 1, y: y + 1, width: unit - 2, height: unit - 2, fill: paint.fill }), svg("title", {}, describe(view, row)));

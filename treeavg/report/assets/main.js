@@ -6,13 +6,14 @@ const KEYS = [
   ["[ and ]", "previous, next system"],
   ["x", "swap the two systems"],
   ["h", "tree or hit counts"],
+  ["f", "fit the picture to the width"],
   ["r and s", "results, sentences"],
   ["t", "light or dark"],
   ["?", "these keys"],
 ];
 
 const state = {
-  sentence: 0, first: 0, second: null, view: "trees", tab: "results", order: "number", reversed: false, query: "",
+  sentence: 0, first: 0, second: null, view: "trees", tab: "results", order: "number", reversed: false, query: "", fit: false,
   set: () => {},
 };
 let bank = null;
@@ -129,7 +130,9 @@ function syncControls() {
   byId("second").value = state.second === null ? "" : String(state.second);
   byId("order").value = state.order;
   byId("reverse").checked = state.reversed;
-  byId("search").value = state.query;
+  byId("fit").checked = state.fit;
+  byId("swap").disabled = state.second === null;
+  if (byId("search").value !== state.query) byId("search").value = state.query;
   for (const radio of document.querySelectorAll("input[name=view]")) radio.checked = radio.value === state.view;
 }
 
@@ -163,6 +166,7 @@ function wire() {
   byId("second").addEventListener("change", (event) => setState({ second: event.target.value === "" ? null : Number(event.target.value) }));
   byId("order").addEventListener("change", (event) => setState({ order: event.target.value }));
   byId("reverse").addEventListener("change", (event) => setState({ reversed: event.target.checked }));
+  byId("fit").addEventListener("change", (event) => setState({ fit: event.target.checked }));
   byId("swap").addEventListener("click", swap);
   byId("previous").addEventListener("click", () => list.step(-1));
   byId("next").addEventListener("click", () => list.step(1));
@@ -198,7 +202,7 @@ function keyed(event) {
   const action = {
     j: sentences(() => list.step(1)), k: sentences(() => list.step(-1)), "/": sentences(() => byId("search").focus()),
     "[": sentences(() => cycle(-1)), "]": sentences(() => cycle(1)), x: sentences(swap),
-    h: sentences(() => setState({ view: state.view === "hits" ? "trees" : "hits" })), r: () => openTab("results"), s: sentences(() => {}),
+    h: sentences(() => setState({ view: state.view === "hits" ? "trees" : "hits" })), f: sentences(() => setState({ fit: !state.fit })), r: () => openTab("results"), s: sentences(() => {}),
     t: () => byId("theme").click(), "?": () => byId("help").showModal(),
   }[event.key];
   if (!action) return;

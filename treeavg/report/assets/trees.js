@@ -6,9 +6,17 @@ const SIZE = 13;
 
 const labelOf = (row, system) => row.labels[system] || "";
 
+// Pictures show the beginning of what is very long; the table and the text below them have all of it.
+function cut(text, most) {
+  const letters = Array.from(text);
+  return letters.length > most ? `${letters.slice(0, most - 1).join("")}…` : text;
+}
+
+const shortened = (words) => words.map((word) => cut(word, 24));
+
 // What a constituent or arc is called in the picture: its label and how many teachers have it.
 function nameOf(row, system, differs) {
-  return [labelOf(row, system), row.virtual ? "" : String(row.hits), differs ? "≠" : ""].filter(Boolean).join(" ");
+  return [cut(labelOf(row, system), 14), row.virtual ? "" : String(row.hits), differs ? "≠" : ""].filter(Boolean).join(" ");
 }
 
 function constituentsOf(rows, system, length) {
@@ -29,9 +37,15 @@ function link(nodes, length) {
     for (const [begin, end] of node.row.blocks) owner.fill(node, begin, end);
   }
   owner.forEach((node, token) => node && node.children.push({ token }));
+  const levels = [];
   for (let place = nodes.length - 1; place >= 0; place--) {
     const node = nodes[place];
+    const { blocks } = node.row;
+    const [begin, end] = [blocks[0][0], blocks[blocks.length - 1][1]];
     node.height = 1 + Math.max(...node.children.map((child) => ("token" in child ? 0 : child.height)));
+    // Constituents with gaps may reach over one another: then they stand at different heights.
+    while ((levels[node.height] || []).some(([other, last]) => begin < last && other < end)) node.height++;
+    (levels[node.height] = levels[node.height] || []).push([begin, end]);
   }
 }
 
@@ -64,12 +78,13 @@ function wordLine(words, centres, y, step) {
 }
 
 function paintOf(view, hits) {
+  if (!hits) return { fill: "var(--ground)", ink: "var(--ink)" };
   return shade(view.teachers > 1 ? (hits - 1) / (view.teachers - 1) : 1);
 }
 
 function pill(view, node, x, y, differs, pick) {
   const { row } = node;
-  const paint = row.virtual ? { fill: "var(--ground)", ink: "var(--ink)" } : paintOf(view, row.hits);
+  const paint = paintOf(view, row.hits);
   const name = nameOf(row, node.system, differs);
   const group = svg("g", { class: differs ? "node differs" : "node", onclick: () => pick(row) });
   group.append(
@@ -88,7 +103,8 @@ function branches(view, nodes, centres, base, step, sign, marks, pick) {
   for (let place = nodes.length - 1; place >= 0; place--) {
     const node = nodes[place];
     const xs = node.children.map((child) => ("token" in child ? centres[child.token] : child.x));
-    node.x = node.row.blocks.length > 1 ? xs.reduce((sum, x) => sum + x, 0) / xs.length : (Math.min(...xs) + Math.max(...xs)) / 2;
+    const middle = node.row.blocks.length > 1 ? xs.reduce((sum, x) => sum + x, 0) / xs.length : (Math.min(...xs) + Math.max(...xs)) / 2;
+    node.x = Math.max(node.width / 2 + 4, Math.min(view.width - node.width / 2 - 4, middle));
   }
   for (const node of nodes) {
     for (const child of node.children) {
@@ -104,7 +120,8 @@ function branches(view, nodes, centres, base, step, sign, marks, pick) {
 }
 
 function drawConstituents(view, first, second, pick) {
-  const { words, rows } = view;
+  const { rows } = view;
+  const words = shortened(view.words);
   const systems = second === null ? [first] : [first, second];
   const trees = systems.map((system) => {
     const nodes = constituentsOf(rows, system, words.length);
@@ -119,6 +136,7 @@ function drawConstituents(view, first, second, pick) {
     }
   });
   const { centres, width } = spread(words, trees, 30);
+  view.width = width;
   const tallest = Math.max(1, ...trees.map((nodes) => (nodes.length ? nodes[0].height : 1)));
   const step = Math.max(22, Math.min(38, 520 / tallest));
   const reach = trees.map((nodes) => (nodes.length ? TOP + (nodes[0].height - 1) * step + 14 : 0));
@@ -207,7 +225,8 @@ function drawSide(view, system, { arcs, roots }, centres, base, step, top, sign,
 }
 
 function drawArcs(view, first, second, pick) {
-  const { words, rows } = view;
+  const { rows } = view;
+  const words = shortened(view.words);
   const systems = second === null ? [first] : [first, second];
   const sides = systems.map((system) => arcsOf(rows, system));
   const marks = (row) => second !== null && row.members.has(first) !== row.members.has(second);
