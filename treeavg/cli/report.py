@@ -27,7 +27,9 @@ def register(verbs: Any) -> None:
     group.add_argument("--teachers", nargs="+", required=True, metavar="FILE", help="treebank files over the same text")
     group.add_argument("--gold", metavar="FILE", help="the gold trees")
     group.add_argument("--averages", nargs="+", default=[], metavar="FILE", help="averages (default: computed here)")
-    group.add_argument("--students", nargs="+", default=[], metavar="FILE", help="trees of students, or of other parsers")
+    group.add_argument(
+        "--students", nargs="+", default=[], metavar="FILE", help="trees of students, or of other parsers"
+    )
     group = parser.add_argument_group("output")
     group.add_argument("-o", "--output", required=True, metavar="FILE", help="the page; '-' is standard output")
     group.add_argument("--title", default="Report", metavar="TEXT", help="title of the page (default: Report)")
@@ -45,6 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Read all files, build the report, write it."""
     from treeavg.alignment import Places
     from treeavg.cli.running import compiling_notice, report_problems
+    from treeavg.formats.files import AtomicFile
     from treeavg.report import ReportOptions, build_report
 
     chosen = ReportOptions(
@@ -71,9 +74,10 @@ def run(arguments: argparse.Namespace) -> int:
             options=chosen,
             places=Places(tuple(paths), files=True),
         )
-        if arguments.plots is not None:
-            report.write_plots(arguments.plots, format=arguments.plots_format)
-        report.write(arguments.output)
+        with AtomicFile(arguments.output) as file:
+            file.write(report.html())
+            if arguments.plots is not None:  # so that neither is there without the other
+                report.write_plots(arguments.plots, format=arguments.plots_format)
     report_problems([*problems, *report.problems], report.facts["sentences"])
     return 0
 

@@ -136,19 +136,21 @@ def summary(systems: Systems, scores: Scores, *, samples: int, seed: int) -> dic
         row: dict[str, Any] = {
             "system": index,
             "values": {column.key: rounded(scores.of(index, column).value) for column in scores.columns},
-            "intervals": {
-                key: [rounded(value) for value in drawn.interval(place)] for key, drawn in resampled.items()
-            },
+            "intervals": {key: [rounded(value) for value in drawn.interval(place)] for key, drawn in resampled.items()},
             "missing": int(own.statistics.missing.sum()),
         }
         if index != best:
             low, high, p_value = resampled[first.key].against(place, scores.scored.index(best))
             sign = sign_test(own, scores.of(best, first))
             row["test"] = {
-                "difference": rounded(sign.difference), "interval": [rounded(low), rounded(high)],
-                "p": float(f"{p_value:.4g}"), "sign_p": float(f"{sign.p_value:.4g}"), "wins": sign.wins, "losses": sign.losses,
+                "difference": rounded(sign.difference),
+                "interval": [rounded(low), rounded(high)],
+                "p": float(f"{p_value:.4g}"),
+                "sign_p": float(f"{sign.p_value:.4g}"),
+                "wins": sign.wins,
+                "losses": sign.losses,
                 "ties": sign.ties,
-            }  # fmt: skip
+            }
         rows.append(row)
     return {
         "columns": [{"key": one.key, "title": one.title, "interval": one.interval} for one in scores.columns],
@@ -249,10 +251,10 @@ def reliability(systems: Systems, rows: Rows) -> dict[str, Any]:
     independent of one another, which those of one sentence are not.
     """
     teachers = systems.indices("teacher")
-    usable = systems.present[[0, *teachers]].all(axis=0)
+    usable = np.logical_and.reduce(systems.present[[0, *teachers]])
     counted = usable[rows.sentences] & ~rows.whole
     hits = rows.hits(teachers)
-    right = rows.members[0]
+    right: NDArray[np.bool_] = rows.members[0]
     series = [("any teacher", counted & (hits > 0))]
     series += [
         (systems.members[index].name, counted & rows.members[index]) for index in systems.indices("average", "student")

@@ -9,8 +9,8 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from treeavg.errors import ArgumentError, unknown
-from treeavg.formats.files import AtomicFile, explain
+from treeavg.errors import ArgumentError, FileError, unknown
+from treeavg.formats.files import AtomicFile
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,9 +29,7 @@ _DASHES = ("-", "--", ":", "-.")
 def require_matplotlib() -> None:
     """Raise an ArgumentError that says what to install where matplotlib is not."""
     if importlib.util.find_spec("matplotlib") is None:
-        raise ArgumentError(
-            "plots: expected matplotlib to be installed, got none. Run: pip install 'treeavg[report]'."
-        )
+        raise ArgumentError("plots: expected matplotlib to be installed, got none. Run: pip install 'treeavg[report]'.")
 
 
 def write_plots(facts: dict[str, Any], folder: str | os.PathLike[str], *, format: str = "svg") -> list[str]:
@@ -49,7 +47,9 @@ def write_plots(facts: dict[str, Any], folder: str | os.PathLike[str], *, format
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise explain(os.fspath(folder), "write", error) from None
+        raise FileError(
+            f"{os.fspath(folder)}: expected a folder to write to, got: {error.strerror}. Name another."
+        ) from None
     paths = []
     for name, data in drawn.items():
         path = os.path.join(folder, f"{name}.{format}")

@@ -83,14 +83,25 @@ class Report:
         Whose trees it shows.
     problems : list of Problem
         Sentences that some system lacks (under ``on_error="skip"``).
+    rows : Rows
+        Each sentence's constituents, and which systems have them.
+    values : dict of int to ndarray of float64, shape (N,)
+        By system, the score of each sentence against gold; NaN where it is not scored.
+
+    Examples
+    --------
+    >>> from treeavg import Treebank
+    >>> bank = Treebank.from_constituents([["it", "rains"]], [[(0, 2)]])
+    >>> build_report({"one": bank}).facts["systems"]
+    [{'name': 'one', 'role': 'teacher'}, {'name': 'average', 'role': 'average'}]
     """
 
     options: ReportOptions
     facts: dict[str, Any]
     systems: Systems
     problems: list[Problem]
-    _rows: Rows = field(repr=False)
-    _values: dict[int, Any] = field(repr=False)
+    rows: Rows = field(repr=False)
+    values: dict[int, Any] = field(repr=False)
 
     def html(self) -> bytes:
         """Return the page.
@@ -99,9 +110,16 @@ class Report:
         -------
         bytes
             UTF-8; the same trees and options give the same bytes.
+
+        Examples
+        --------
+        >>> from treeavg import Treebank
+        >>> bank = Treebank.from_constituents([["it", "rains"]], [[(0, 2)]])
+        >>> b"http://" in build_report({"one": bank}).html().split(b"<script")[0]  # it loads nothing
+        False
         """
-        spread = facts.disagreement(self.systems, self._rows)
-        data = payload_of(self.facts, self.systems, self._rows, values=self._values, disagreement=spread)
+        spread = facts.disagreement(self.systems, self.rows)
+        data = payload_of(self.facts, self.systems, self.rows, values=self.values, disagreement=spread)
         return page(self.options.title, data)
 
     def write(self, path: str | os.PathLike[str]) -> None:
@@ -116,6 +134,10 @@ class Report:
         ------
         FileError
             The path cannot be written.
+
+        Examples
+        --------
+        >>> report.write("report.html")  # doctest: +SKIP
         """
         data = self.html()
         with AtomicFile(path) as file:
@@ -142,6 +164,11 @@ class Report:
             matplotlib is not installed, or the format is unknown.
         FileError
             A path cannot be written.
+
+        Examples
+        --------
+        >>> report.write_plots("plots", format="pdf")  # doctest: +SKIP
+        ['plots/agreement.pdf', 'plots/f1-by-length.pdf', 'plots/recall-by-label.pdf', 'plots/reliability.pdf']
         """
         from treeavg.report.plots import write_plots
 

@@ -104,10 +104,10 @@ def _spans(systems: Systems, banks: list[Treebank]) -> Rows:
         begins, ends = bank.starts[places].astype(np.int64), bank.ends[places].astype(np.int64)
         keys.append((sentences * size + begins) * size + (size - 1 - ends))
         entries.append(places)
-    different, members, places = _merged(keys)
+    different, members, owned = _merged(keys)
     sentences, rest = np.divmod(different, size * size)
     starts, ends = rest // size, size - 1 - rest % size
-    labels = tuple(_labels(bank.labels, used, own) for bank, used, own in zip(banks, entries, places, strict=True))
+    labels = tuple(_labels(bank.labels, used, own) for bank, used, own in zip(banks, entries, owned, strict=True))
     return Rows(
         offsets_of(np.bincount(sentences, minlength=len(systems.lengths))),
         None,
@@ -164,9 +164,9 @@ def _arcs(systems: Systems) -> Rows:
         bank = cast("DependencyTreebank", member.bank)
         sentences, places = _used(systems, index, bank.token_offsets)
         words = places - bank.token_offsets[sentences]
-        keys.append((sentences * size + words) * size + bank.heads[places])
+        keys.append((sentences * size + words) * size + bank.heads[places].astype(np.int64))
         entries.append(places)
-    different, members, places = _merged(keys)
+    different, members, owned = _merged(keys)
     sentences, rest = np.divmod(different, size * size)
     return Rows(
         offsets_of(np.bincount(sentences, minlength=len(systems.lengths))),
@@ -177,14 +177,12 @@ def _arcs(systems: Systems) -> Rows:
         members,
         tuple(
             _labels(cast("DependencyTreebank", member.bank).relations, used, own)
-            for member, used, own in zip(systems.members, entries, places, strict=True)
+            for member, used, own in zip(systems.members, entries, owned, strict=True)
         ),
     )
 
 
-def _labels(
-    column: StringColumn | None, entries: NDArray[np.int64], places: NDArray[np.int64]
-) -> list[str] | None:
+def _labels(column: StringColumn | None, entries: NDArray[np.int64], places: NDArray[np.int64]) -> list[str] | None:
     """Return one label for each different row of a system, or None where labels tell nothing."""
     if column is None:
         return None
