@@ -17,12 +17,13 @@ class SentenceList {
   }
 
   // Show these sentences in this order; keep the chosen one if it is among them.
-  show(order, chosen, scored) {
+  show(order, chosen, scored, fromTop) {
     this.order = order;
     this.scored = scored;
     this.place = order.indexOf(chosen);
     this.spacer.style.height = `${order.length * ROW}px`;
-    this.reveal();
+    if (fromTop) this.node.scrollTop = 0;
+    else this.reveal();
     this.draw();
   }
 

@@ -136,9 +136,10 @@ function syncControls() {
   for (const radio of document.querySelectorAll("input[name=view]")) radio.checked = radio.value === state.view;
 }
 
-function listSentences() {
+// After a new search or order the list begins at its top; else it keeps the chosen sentence in sight.
+function listSentences(fromTop = false) {
   const order = arrange(bank, state.query, state.order, state.reversed, state.first);
-  list.show(order, state.sentence, bank.columns[`f1_${state.first}`] ? state.first : null);
+  list.show(order, state.sentence, bank.columns[`f1_${state.first}`] ? state.first : null, fromTop);
   byId("found").textContent = order.length === bank.count ? plural(bank.count, "sentence") : `${grouped(order.length)} of ${plural(bank.count, "sentence")}`;
 }
 
@@ -148,7 +149,7 @@ function setState(changes) {
   Object.assign(state, changes);
   syncControls();
   const listed = ["query", "order", "reversed"].some((name) => state[name] !== before[name]);
-  if (listed || state.first !== before.first) listSentences();
+  if (listed || state.first !== before.first) listSentences(listed || state.order === "f1");
   browser.draw();
   writeHash();
 }
