@@ -313,9 +313,9 @@ def test_names_and_roles(visit: Callable[..., Any]) -> None:
     page.click("#listing summary")
     for _ in range(2):
         unnamed = page.evaluate(
-            """[...document.querySelectorAll('button, select, input, svg[role=img], [role=listbox], [role=region]')].filter(
-                (node) => !(node.getAttribute('aria-label') || node.textContent.trim() || (node.labels && node.labels.length))
-            ).map((node) => node.outerHTML)"""
+            """[...document.querySelectorAll("button, select, input, svg[role=img], [role=listbox], [role=region]")]
+            .filter((node) => !(node.getAttribute("aria-label") || node.textContent.trim() || node.labels?.length))
+            .map((node) => node.outerHTML)"""
         )
         assert unnamed == []
         ids = page.evaluate("[...document.querySelectorAll('[id]')].map((node) => node.id)")

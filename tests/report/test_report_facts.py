@@ -161,7 +161,7 @@ def test_resampling_does_not_depend_on_the_company() -> None:
 
 
 def test_by_length_and_by_label() -> None:
-    """The library's own tables."""
+    """The library's own tables: unary chains, function tags, whole sentences."""
     gold, *banks = random_banks(3, labelled=True)
     report = build_report(names(banks), gold=gold, averages={"mine": banks[0]}, options=QUICK)
     lengths = report.facts["by_length"]
@@ -175,6 +175,20 @@ def test_by_length_and_by_label() -> None:
         assert labels["labels"] == [row.label for row in recalls]
         assert set(labels["labels"]) == {"NP", "VP", "S"}
         assert labels["rows"][place]["values"] == pytest.approx([row.recall for row in recalls], abs=1e-5)
+
+
+def test_by_label_where_sentences_are_missing_or_discontinuous() -> None:
+    """What a system lacks is not found; constituents may have gaps."""
+    gold, other = hostile.random_bank(0, labelled=True), hostile.random_bank(2, without=[4])
+    own = build_report({"a": other}, gold=gold, options=hostile.OPTIONS).facts["by_label"]
+    expected = label_recall(gold, other, on_error="skip")
+    assert own["labels"] == [row.label for row in expected]
+    assert own["gold"] == [row.gold for row in expected]
+    assert own["rows"][0]["values"] == pytest.approx([row.recall for row in expected], abs=1e-5)
+    report = hostile.discontinuous_report()
+    two = report.systems.members[2].bank
+    recalls = label_recall(report.systems.members[0].bank, two)  # type: ignore[arg-type]
+    assert report.facts["by_label"]["rows"][1]["values"] == [row.recall for row in recalls]
 
 
 @pytest.mark.parametrize("make", KINDS)

@@ -8,13 +8,14 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from treeavg.metrics import CONVENTIONS, Score, label_recall, score, sign_test
+from treeavg.metrics import CONVENTIONS, Score, score, sign_test
 from treeavg.metrics.base import Metric, Signature, Statistics
 from treeavg.metrics.constituency import constituency_metrics
 from treeavg.metrics.dependency import DEPENDENCY_METRICS
 from treeavg.report.resampling import resample
-from treeavg.report.rows import Rows
+from treeavg.report.rows import Rows, used_entries
 from treeavg.report.systems import Systems
+from treeavg.transforms import simple_label
 from treeavg.treebank import Treebank
 
 #: Labels that a report lists, the most frequent first.
@@ -222,26 +223,31 @@ def by_length(systems: Systems, scores: Scores) -> dict[str, Any]:
     }
 
 
-def by_label(systems: Systems, scores: Scores, on_error: str) -> dict[str, Any] | None:
-    """Return recall by gold label; None where the gold trees have no labels."""
+def by_label(systems: Systems, rows: Rows) -> dict[str, Any] | None:
+    """Return recall by gold label, as `treeavg.label_recall` counts it; None without labels to tell apart."""
     gold = systems.members[0].bank
     if not isinstance(gold, Treebank) or gold.labels is None:
         return None
-    table = {
-        index: label_recall(gold, cast("Treebank", systems.members[index].bank), on_error=on_error)
-        for index in scores.scored
-    }
-    first = table[scores.scored[0]][:MOST_LABELS]
-    if len(first) < 2:
+    entries = used_entries(systems, 0, gold.offsets)[1]
+    names = list(gold.labels.take(entries))
+    simple = {name: simple_label(name) for name in set(names)}
+    known = sorted(set(simple.values()))
+    codes = {label: code for code, label in enumerate(known)}
+    # A constituent with several labels counts once for each, with the same label twice once.
+    pairs = np.unique(rows.places[0] * len(known) + np.array([codes[simple[name]] for name in names], np.int64))
+    places, labels = np.divmod(pairs, max(len(known), 1))
+    kept = ~rows.whole[places]
+    places, labels = places[kept], labels[kept]
+    total = np.bincount(labels, minlength=len(known))
+    shown = sorted((code for code in range(len(known)) if total[code]), key=lambda code: (-total[code], known[code]))
+    shown = shown[:MOST_LABELS]
+    if len(shown) < 2:
         return None
-    return {
-        "labels": [row.label for row in first],
-        "gold": [row.gold for row in first],
-        "rows": [
-            {"system": index, "values": [rounded(row.recall) for row in own[:MOST_LABELS]]}
-            for index, own in table.items()
-        ],
-    }
+    table = []
+    for index in systems.indices("teacher", "average", "student"):
+        matched = np.bincount(labels[rows.members[index][places]], minlength=len(known))
+        table.append({"system": index, "values": [rounded(100 * matched[code] / total[code]) for code in shown]})
+    return {"labels": [known[code] for code in shown], "gold": total[shown].tolist(), "rows": table}
 
 
 def reliability(systems: Systems, rows: Rows) -> dict[str, Any]:

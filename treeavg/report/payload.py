@@ -52,7 +52,7 @@ class _Columns:
         self.add(name, np.frombuffer(data, np.uint8))
 
     def packed(self) -> str:
-        return base64.b64encode(zlib.compress(b"".join(self._parts), 9)).decode("ascii")
+        return base64.b64encode(zlib.compress(b"".join(self._parts), 6)).decode("ascii")
 
 
 def payload_of(

@@ -244,7 +244,7 @@ def build_report(
         scores = facts.Scores(systems, options.on_error)
         numbers["summary"] = facts.summary(systems, scores, samples=options.samples, seed=options.seed)
         numbers["by_length"] = facts.by_length(systems, scores)
-        numbers["by_label"] = facts.by_label(systems, scores, options.on_error)
+        numbers["by_label"] = facts.by_label(systems, rows)
         numbers["reliability"] = facts.reliability(systems, rows)
         for index in scores.scored:
             own = scores.of(index, scores.columns[0])

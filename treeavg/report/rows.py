@@ -39,6 +39,8 @@ class Rows:
     labels : tuple of (list of str or None), length K
         Of each system with labels worth showing, one for each of its rows, in their order; unary chains are joined
         by ``+``.
+    places : tuple of ndarray of int64, length K
+        Of each system, the row of each of its constituents (or words), as `used_entries` lists them.
     """
 
     offsets: NDArray[np.int64]
@@ -48,6 +50,7 @@ class Rows:
     whole: NDArray[np.bool_]
     members: NDArray[np.bool_]
     labels: tuple[list[str] | None, ...]
+    places: tuple[NDArray[np.int64], ...]
 
     @property
     def sentences(self) -> NDArray[np.int64]:
@@ -79,7 +82,9 @@ def rows_of(systems: Systems) -> Rows:
     return _constituents(systems, banks)
 
 
-def _used(systems: Systems, index: int, offsets: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def used_entries(
+    systems: Systems, index: int, offsets: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the sentence and the place of each entry of a system, without those of sentences that do not count."""
     counts = np.diff(offsets)
     kept = np.flatnonzero(systems.present[index])
@@ -100,7 +105,7 @@ def _spans(systems: Systems, banks: list[Treebank]) -> Rows:
     size = int(systems.lengths.max(initial=0)) + 1
     keys, entries = [], []
     for index, bank in enumerate(banks):
-        sentences, places = _used(systems, index, bank.offsets)
+        sentences, places = used_entries(systems, index, bank.offsets)
         begins, ends = bank.starts[places].astype(np.int64), bank.ends[places].astype(np.int64)
         keys.append((sentences * size + begins) * size + (size - 1 - ends))
         entries.append(places)
@@ -116,6 +121,7 @@ def _spans(systems: Systems, banks: list[Treebank]) -> Rows:
         (starts == 0) & (ends == systems.lengths[sentences]),
         members,
         labels,
+        tuple(owned),
     )
 
 
@@ -131,7 +137,7 @@ def _constituents(systems: Systems, banks: list[Treebank]) -> Rows:
             for constituent in bank[sentence].constituents
         ]
         places.append(np.array(own, np.int64))
-        entries.append(_used(systems, index, bank.offsets)[1])
+        entries.append(used_entries(systems, index, bank.offsets)[1])
     keys = sorted(codes)
     sentences = np.array([sentence for sentence, _ in keys], np.int64)
     fan_outs = np.array([len(constituent) for _, constituent in keys], np.int64)
@@ -154,6 +160,7 @@ def _constituents(systems: Systems, banks: list[Treebank]) -> Rows:
             _labels(bank.labels, used, sorted_place[own])
             for bank, used, own in zip(banks, entries, places, strict=True)
         ),
+        tuple(sorted_place[own] for own in places),
     )
 
 
@@ -162,7 +169,7 @@ def _arcs(systems: Systems) -> Rows:
     keys, entries = [], []
     for index, member in enumerate(systems.members):
         bank = cast("DependencyTreebank", member.bank)
-        sentences, places = _used(systems, index, bank.token_offsets)
+        sentences, places = used_entries(systems, index, bank.token_offsets)
         words = places - bank.token_offsets[sentences]
         keys.append((sentences * size + words) * size + bank.heads[places].astype(np.int64))
         entries.append(places)
@@ -179,6 +186,7 @@ def _arcs(systems: Systems) -> Rows:
             _labels(cast("DependencyTreebank", member.bank).relations, used, own)
             for member, used, own in zip(systems.members, entries, owned, strict=True)
         ),
+        tuple(owned),
     )
 
 
