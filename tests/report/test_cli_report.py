@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -156,3 +157,21 @@ def test_usage(folder: Path, capsys: pytest.CaptureFixture[str], arguments: list
         main(["report", *arguments])
     assert stop.value.code == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.compiled  # as plain Python it takes a minute
+def test_demo_writes_a_report(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """On request, of the systems that it prints, with the same scores; it says where."""
+    assert main(["demo", "--report", "page.html", "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    facts = read_page((folder / "page.html").read_bytes()).facts
+    names = [own["name"] for own in facts["systems"]]
+    assert answer["report"] == "page.html"
+    assert facts["sentences"] == answer["sentences"]
+    assert {names[row["system"]]: row["values"]["sentence-f1/standard"] for row in facts["summary"]["rows"]} == (
+        pytest.approx(answer["scores"], abs=1e-5)
+    )
+    assert main(["demo", "--report", "page.html"]) == 0
+    assert capsys.readouterr().out.endswith("as a page for the browser: page.html\n")
+    assert main(["demo", "--report", "-"]) == 2
+    assert "--report: expected a file, got standard output. Name a file." in capsys.readouterr().err
