@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import hostile
 import pytest
@@ -46,6 +47,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "discontinuous": hostile.discontinuous_report(),
         "dependency": hostile.dependency_report(),
         "many": many(),
+        "single": single(),
     }
     paths = {}
     for name, report in reports.items():
@@ -65,6 +67,12 @@ def many() -> Report:
     }
     gold = Treebank.from_constituents(words, [left[place] if place % 2 else right[place] for place in range(3000)])
     return build_report(teachers, gold=gold, options=ReportOptions(title="Many", samples=20))
+
+
+def single() -> Report:
+    """Return a report on one teacher and one sentence, without words and labels."""
+    bank = Treebank.from_constituents([3], [[(0, 3), (0, 2)]])
+    return build_report({"one": bank}, gold=bank, options=ReportOptions(title="Single", samples=20))
 
 
 @pytest.fixture
@@ -110,7 +118,7 @@ def overflow(page: Any) -> int:
     return wide
 
 
-KINDS = ["constituency", "no gold", "discontinuous", "dependency", "many"]
+KINDS = ["constituency", "no gold", "discontinuous", "dependency", "many", "single"]
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -187,6 +195,26 @@ def test_arcs(visit: Callable[..., Any]) -> None:
     assert page.locator("#picture .arcs path.differs").count() == 6
     page.click("#brackets summary")
     assert texts(page, "#brackets code")[0] == "<b> ← root, \"&' ← <b> (1), up ← <b> (1), now ← \"&' (2)"
+
+
+@pytest.mark.parametrize("name", ["constituency", "discontinuous", "dependency"])
+def test_pictures_are_saved(visit: Callable[..., Any], tmp_path: Path, name: str) -> None:
+    """As SVG files that are well-formed, name no class, and look the same by themselves."""
+    page = visit(name, "s=1&a=gold&b=average")
+    for view in ("trees", "hits"):
+        page.check(f"input[value={view}]")
+        with page.expect_download() as download:
+            page.click("#save")
+        assert download.value.suggested_filename == f"sentence-1-{view}.svg"
+        path = tmp_path / f"{view}.svg"
+        download.value.save_as(path)
+        root = ElementTree.parse(path).getroot()
+        shown = [node.text for node in root.iter("{http://www.w3.org/2000/svg}text")]
+        assert shown == texts(page, "#picture svg text")
+        text = path.read_text(encoding="utf-8")
+        assert "class=" not in text
+        assert "var(" not in text
+        assert "font-size" in text
 
 
 def test_sentences_of_every_size(visit: Callable[..., Any]) -> None:

@@ -14,6 +14,7 @@ from treeavg.report import plots
 
 pytest.importorskip("matplotlib", reason="matplotlib is not installed: pip install 'treeavg[report]'")
 
+pytestmark = pytest.mark.compiled  # charts are the same in every mode of the kernels
 NAMES = ["agreement", "f1-by-length", "recall-by-label", "reliability"]
 BEGINNINGS = {"svg": b"<?xml", "png": b"\x89PNG", "pdf": b"%PDF"}
 

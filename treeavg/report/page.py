@@ -10,7 +10,7 @@ from importlib.resources import files
 from treeavg.report.payload import Payload
 
 #: In the order in which they are joined.
-SCRIPTS = ("core.js", "data.js", "charts.js", "trees.js", "grids.js", "list.js", "browser.js", "main.js")
+SCRIPTS = ("core.js", "data.js", "charts.js", "trees.js", "grids.js", "save.js", "list.js", "browser.js", "main.js")
 
 
 def page(title: str, payload: Payload) -> bytes:

@@ -120,6 +120,7 @@ class Browser {
     if (!view.words.length) notes.splice(0, notes.length, "No system has this sentence.");
     else if (kind === "hits") drawn = view.dependency ? square(view, this.state.first, this.pick) : triangle(view, this.state.first, this.pick);
     else if (first !== undefined) drawn = (view.dependency ? drawArcs : drawConstituents)(view, first, second, this.pick);
+    byId("save").disabled = drawn === null;
     target.classList.toggle("fit", this.state.fit);
     target.replaceChildren(...notes.map((text) => el("p", { class: "note" }, text)), ...(drawn ? [drawn] : []));
     // The top of a tree or triangle is in the middle of the picture, the beginning of arcs at its left.

@@ -167,7 +167,7 @@ function agreementPart(facts) {
 function lengthPart(facts, systems) {
   const { metric, classes, sentences, rows } = facts.by_length;
   const all = rows.flatMap((row) => row.values);
-  const low = Math.max(0, Math.floor(Math.min(...all) / 10) * 10);
+  const low = Math.min(90, Math.floor(Math.min(...all) / 10) * 10);
   const high = Math.min(100, Math.max(low + 10, Math.ceil(Math.max(...all) / 10) * 10));
   const label = `${metric} by sentence length, a line for each of ${rows.length} systems; the table below has the numbers`;
   const picture = frame(720, 400, label);

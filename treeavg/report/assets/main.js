@@ -169,6 +169,7 @@ function wire() {
   byId("reverse").addEventListener("change", (event) => setState({ reversed: event.target.checked }));
   byId("fit").addEventListener("change", (event) => setState({ fit: event.target.checked }));
   byId("swap").addEventListener("click", swap);
+  byId("save").addEventListener("click", () => savePicture(`sentence-${state.sentence + 1}-${state.view}.svg`));
   byId("previous").addEventListener("click", () => list.step(-1));
   byId("next").addEventListener("click", () => list.step(1));
   for (const radio of document.querySelectorAll("input[name=view]")) {
