@@ -95,10 +95,10 @@ function summaryPart(facts) {
   const [low, high] = [Math.min(...bounds), Math.max(...bounds)];
   const top = Object.fromEntries(columns.map(({ key }) => [key, Math.max(...rows.map((row) => row.values[key]))]));
   const whisker = (row) => {
-    const at = (value) => 4 + ((value - low) / (high - low || 1)) * 142;
+    const at = (value) => 4 + ((value - low) / (high - low || 1)) * 112;
     const [from, to] = row.intervals[columns[0].key];
     return svg(
-      "svg", { width: 150, height: 18, "aria-hidden": "true", class: "whisker" },
+      "svg", { width: 120, height: 18, "aria-hidden": "true", class: "whisker" },
       svg("line", { x1: at(low), x2: at(high), y1: 9, y2: 9, class: "grid" }),
       svg("line", { x1: at(from), x2: at(to), y1: 9, y2: 9, stroke: "var(--accent)", "stroke-width": 9 }),
       svg("circle", { cx: at(row.values[columns[0].key]), cy: 9, r: 1.7, fill: "var(--on-accent)" }),
@@ -159,7 +159,7 @@ function agreementPart(facts) {
     ),
     { text: fixed(means[place], 1), class: "number" },
   ]);
-  const header = ["", ...systems.map((index) => ({ text: name(index), class: "slanted" })), { text: "mean with teachers", class: "slanted" }];
+  const header = ["F1", ...systems.map((index) => ({ text: name(index), class: "slanted" })), { text: "mean with teachers", class: "slanted" }];
   const note = "F1 of each column's trees against each row's. The last column is the mean with the teachers (other than itself). An average agrees with the teachers that it was made of by design.";
   return section("Agreement", scrolled("Agreement", tableOf(header, body)), el("p", { class: "note" }, note), el("p", { class: "note" }, el("code", {}, signature)));
 }

@@ -86,5 +86,6 @@ function tableOf(header, rows, caption) {
   );
 }
 
+// What may be wider than the window scrolls by itself, with the keyboard too.
 const scrolled = (label, ...children) =>
-  el("div", { class: "scroll", role: "region", tabindex: "0", "aria-label": label }, ...children);
+  el("div", { class: "scroll", role: "region", tabindex: "0", "aria-label": `${label}, scrolls sideways` }, ...children);
