@@ -152,6 +152,8 @@ def test_words_are_shown_as_they_are(visit: Callable[..., Any]) -> None:
     assert words == [word if len(word) <= 24 else word[:23] + "…" for word in hostile.WORDS]
     for name in ("listing", "brackets"):
         page.click(f"#{name} summary")
+    playwright.expect(page.locator("#brackets code")).to_have_count(2)
+    playwright.expect(page.locator("#listing table")).to_have_count(1)
     assert hostile.IMAGE in "".join(texts(page, "#listing td"))
     assert hostile.SCRIPT in texts(page, "#brackets code")[0]
     assert [text.startswith("left <b>") for text in texts(page, "#chips button")].count(True) == 1
@@ -182,7 +184,7 @@ def test_crossing_branches(visit: Callable[..., Any]) -> None:
     )
     assert len(set(heights)) == 3
     page.click("#brackets summary")
-    assert texts(page, "#brackets code") == ["(S (VP 1=wake 4=up) (NP 2=your 3=<i>friend</i>))"]
+    playwright.expect(page.locator("#brackets code")).to_have_text("(S (VP 1=wake 4=up) (NP 2=your 3=<i>friend</i>))")
     page.check("input[value=hits]")
     assert "discontinuous constituents are in the table only" in texts(page, "#legend")[0]
 
@@ -194,6 +196,7 @@ def test_arcs(visit: Callable[..., Any]) -> None:
     assert names == ["<img src=x on… 1", "prt 1 ≠", "adv 1 ≠", "root 1 ≠", "2 ≠", "1", "2 ≠", "root 2 ≠"]
     assert page.locator("#picture .arcs path.differs").count() == 6
     page.click("#brackets summary")
+    playwright.expect(page.locator("#brackets code")).to_have_count(2)
     assert texts(page, "#brackets code")[0] == "<b> ← root, \"&' ← <b> (1), up ← <b> (1), now ← \"&' (2)"
 
 
@@ -339,6 +342,7 @@ def test_names_and_roles(visit: Callable[..., Any]) -> None:
     """What a screen reader is told: every control has a name, pictures too; ids are unique; headings are in order."""
     page = visit("constituency", "s=1&a=average&b=gold")
     page.click("#listing summary")
+    playwright.expect(page.locator("#listing table")).to_have_count(1)
     for _ in range(2):
         unnamed = page.evaluate(
             """[...document.querySelectorAll("button, select, input, svg[role=img], [role=listbox], [role=region]")]
