@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
+import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
 from pages import read_page
 
@@ -90,6 +92,25 @@ def test_other_formats_and_encodings(folder: Path) -> None:
     (folder / "latin.txt").write_bytes("(S (A é) (B b))\n".encode("latin-1"))
     assert run("--teachers", "latin.txt", "--encoding", "latin-1", "-o", "r.html") == 0
     assert read_page((folder / "r.html").read_bytes()).words() == [["é", "b"]]
+
+
+def test_averages_that_are_not_proved_best(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Said in one line, without a warning of Python's."""
+
+    def unproved(*arguments: object, **options: object) -> treeavg.Treebank:
+        bank = treeavg.read("one.txt")
+        flags = np.array([True, False])
+        bank.search = treeavg.SearchReport(flags, *[np.zeros(2, np.int64)] * 3, np.zeros(2))
+        warnings.warn(treeavg.SearchLimitWarning("1 of 2 sentences"), stacklevel=2)
+        return bank
+
+    monkeypatch.setattr("treeavg.report.report.average", unproved)
+    assert run("--teachers", "one.txt", "-o", "r.html") == 0
+    assert capsys.readouterr().err == (
+        "treeavg: the best tree found for 'average' is not proved best in 1 of 2 sentences; the first is sentence 2\n"
+    )
 
 
 REFUSED = [

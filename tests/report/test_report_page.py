@@ -136,6 +136,14 @@ def test_words_come_from_the_first_system_that_has_them() -> None:
     assert read_page(report.html()).words() == [["A", "b"], ["c"]]
 
 
+def test_a_sentence_that_only_a_system_without_words_has() -> None:
+    """Its tokens are numbers."""
+    gold = Treebank.from_constituents([["A", "b"], []], [[], []])
+    other = Treebank.from_constituents([2, 3], [[], []])
+    report = build_report({"one": other}, gold=gold, options=ReportOptions(samples=5, on_error="skip"))
+    assert read_page(report.html()).words() == [["A", "b"], ["1", "2", "3"]]
+
+
 def test_files_are_whole_or_absent(tmp_path: Path, report: Report) -> None:
     """The page goes where it should."""
     path = tmp_path / "report.html"

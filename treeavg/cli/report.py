@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+import sys
+import warnings
+from typing import TYPE_CHECKING, Any
 
 from treeavg.cli import options
+
+if TYPE_CHECKING:
+    from treeavg.errors import Problem
+    from treeavg.report import Report, ReportOptions
 
 DESCRIPTION = """\
 Write one HTML page that compares teachers, averages and students: scores with intervals and tests, agreement, F1 by
@@ -45,10 +51,9 @@ def register(verbs: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Read all files, build the report, write it."""
-    from treeavg.alignment import Places
     from treeavg.cli.running import compiling_notice, report_problems
     from treeavg.formats.files import AtomicFile
-    from treeavg.report import ReportOptions, build_report
+    from treeavg.report import ReportOptions
 
     chosen = ReportOptions(
         title=arguments.title,
@@ -63,23 +68,49 @@ def run(arguments: argparse.Namespace) -> int:
 
         require_matplotlib()
     with compiling_notice():
-        paths, problems, banks = _read(arguments)
-        gold = [banks.pop(0)] if arguments.gold is not None else []
-        named = dict(zip(_names(arguments), banks, strict=True))
-        report = build_report(
-            _part(named, 0, arguments.teachers),
-            gold=gold[0] if gold else None,
-            averages=_part(named, len(arguments.teachers), arguments.averages),
-            students=_part(named, len(arguments.teachers) + len(arguments.averages), arguments.students),
-            options=chosen,
-            places=Places(tuple(paths), files=True),
-        )
+        report, problems = _built(arguments, chosen)
         with AtomicFile(arguments.output) as file:
             file.write(report.html())
             if arguments.plots is not None:  # so that neither is there without the other
                 report.write_plots(arguments.plots, format=arguments.plots_format)
     report_problems([*problems, *report.problems], report.facts["sentences"])
+    _report_unproved(report)
     return 0
+
+
+def _built(arguments: argparse.Namespace, chosen: ReportOptions) -> tuple[Report, list[Problem]]:
+    """Return the report, and what was skipped while reading."""
+    from treeavg.alignment import Places
+    from treeavg.errors import SearchLimitWarning
+    from treeavg.report import build_report
+
+    paths, problems, banks = _read(arguments)
+    gold = banks.pop(0) if arguments.gold is not None else None
+    named = dict(zip(_names(arguments), banks, strict=True))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SearchLimitWarning)  # told in the verb's own words, by `_report_unproved`
+        report = build_report(
+            _part(named, 0, arguments.teachers),
+            gold=gold,
+            averages=_part(named, len(arguments.teachers), arguments.averages),
+            students=_part(named, len(arguments.teachers) + len(arguments.averages), arguments.students),
+            options=chosen,
+            places=Places(tuple(paths), files=True),
+        )
+    return report, problems
+
+
+def _report_unproved(report: Report) -> None:
+    """Say in how many sentences the search for the average gave up."""
+    for member in report.systems.members:
+        search = getattr(member.bank, "search", None)
+        if search is not None and not search.proved.all():
+            places = (~search.proved).nonzero()[0]
+            print(
+                f"treeavg: the best tree found for {member.name!r} is not proved best in {len(places):,} of "
+                f"{len(search.proved):,} sentences; the first is sentence {places[0] + 1}",
+                file=sys.stderr,
+            )
 
 
 def _names(arguments: argparse.Namespace) -> list[str]:
