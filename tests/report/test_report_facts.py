@@ -133,6 +133,9 @@ def test_both_conventions_are_in_the_summary() -> None:
     gold, one = random_banks(2)
     keys = [column["key"] for column in build_report({"a": one}, gold=gold, options=QUICK).facts["summary"]["columns"]]
     assert keys[:2] == ["sentence-f1/standard", "sentence-f1/kim2019"]
+    long = Treebank.from_constituents([151], [[(0, 2)]])
+    titles = build_report({"a": long}, gold=long, options=QUICK).facts["summary"]["columns"]
+    assert "sentence-f1/kim2019" not in [column["key"] for column in titles]  # which scores no sentence of 151 tokens
     gold, one = discontinuous_banks(2)
     keys = [column["key"] for column in build_report({"a": one}, gold=gold, options=QUICK).facts["summary"]["columns"]]
     assert keys[:2] == ["corpus-f1/standard", "corpus-f1/tn-lcfrs"]
