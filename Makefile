@@ -1,16 +1,18 @@
 # make demo    install into .venv and run the main job on the embedded sample
 # make demo-train  train the sample's teachers and student again (about half an hour); their trees go to data/
 # make test    install what the tests need and run them, in the three modes of the kernels
+# make test-browser  the report's page in Chromium (apt install chromium)
 # make check   format, lint, types
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo demo-train test test-modes test-jit test-nojit test-bounds test-slow check format data bench clean
+.PHONY: demo demo-train test test-modes test-jit test-nojit test-bounds test-slow test-browser check format data bench clean
 
 demo: $(VENV)/.installed
-	$(BIN)/treeavg demo
+	mkdir -p build
+	$(BIN)/treeavg demo --report build/report.html
 
 demo-train: $(VENV)/.test
 	$(BIN)/python data/train.py --work build/demo
@@ -42,6 +44,11 @@ test-bounds: $(VENV)/.test
 
 test-slow: $(VENV)/.test
 	$(BIN)/python -m pytest -q -m slow
+
+# Playwright's own browsers are not downloaded.
+test-browser: $(VENV)/.test
+	$(PIP) --editable '.[browser]'
+	$(BIN)/python -m pytest -q tests/report/test_report_browser.py
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -16,6 +16,7 @@ from conftest import ROOT
 
 import parsers
 import treeavg
+import treeavg.report
 from treeavg.distill import sequences
 
 PACKAGE = ROOT / "treeavg"
@@ -37,6 +38,7 @@ ALLOWED = {
     ("averaging.fallback", "scipy"),
     ("engine.cluster", "dask"),
     ("engine.cluster", "distributed"),
+    ("report.plots", "matplotlib"),
     ("cli.options", "torch"),
     ("cli.distill", "parsers"),
     ("cli.fit", "parsers"),
@@ -165,6 +167,7 @@ def _named() -> Iterator[tuple[str, object]]:
     """What users import: treeavg's names, the parsers', and what stands in each module of distill."""
     yield from ((name, getattr(treeavg, name)) for name in treeavg.__all__)
     yield from ((f"parsers.{name}", getattr(parsers, name)) for name in parsers.__all__)
+    yield from ((f"report.{name}", getattr(treeavg.report, name)) for name in treeavg.report.__all__)
     for path in sorted((PACKAGE / "distill").glob("[a-z]*.py")):
         module = importlib.import_module(f"treeavg.distill.{path.stem}")
         for name in PUBLIC_IN_DISTILL.get(path.stem, ()):

@@ -20,6 +20,7 @@ from treeavg.cli import (
     distill,
     fit,
     parse,
+    report,
     score,
     select,
     select_teachers,
@@ -31,7 +32,7 @@ from treeavg.cli.running import join_log
 from treeavg.errors import TreeavgError
 from treeavg.version import __version__
 
-VERBS = (average, select, select_teachers, score, agree, convert, show, fit, distill, parse, demo, completion)
+VERBS = (average, select, select_teachers, score, agree, convert, show, report, fit, distill, parse, demo, completion)
 
 #: Exit codes: done; bad input or usage; the reader of standard output went away; Ctrl-C.
 DONE, BAD_INPUT, CLOSED_PIPE, INTERRUPTED = 0, 2, 141, 130

@@ -22,6 +22,7 @@ HELD_OUT = 400
 def register(verbs: Any) -> None:
     """Add the verb."""
     parser = options.add_verb(verbs, "demo", "average the embedded sample", DESCRIPTION)
+    parser.add_argument("--report", metavar="FILE", help="write the comparison as an HTML page too, with all trees")
     options.add_json(parser)
     parser.set_defaults(run=run)
 
@@ -56,6 +57,8 @@ def run(arguments: argparse.Namespace) -> int:
         scores = {name: treeavg.score(gold, bank) for name, bank in systems.items()}
         best = max((path.stem for path in paths), key=lambda name: scores[name].value)
         tests = {name: treeavg.paired_bootstrap(scores[name], scores[best]) for name in ("average", "student")}
+        if arguments.report is not None:
+            _write_report(arguments.report, gold, systems, [path.stem for path in paths])
     values = {name: score.value for name, score in scores.items()}
     signature = str(scores["average"].signature)
     if arguments.json:
@@ -66,6 +69,8 @@ def run(arguments: argparse.Namespace) -> int:
             "tests": {name: {"difference": test.difference, "p": test.p_value} for name, test in tests.items()},
             "signature": signature,
         }
+        if arguments.report is not None:
+            answer["report"] = arguments.report
         json.dump(answer, sys.stdout)
         print()
         return 0
@@ -75,4 +80,22 @@ def run(arguments: argparse.Namespace) -> int:
     for name, test in tests.items():
         print(f"{name} against the best teacher: {test.difference:+.2f} (paired bootstrap, p = {test.p_value:.2g})")
     print(signature)
+    if arguments.report is not None:
+        print(f"\nAll of this and every tree, as a page for the browser: {arguments.report}")
     return 0
+
+
+def _write_report(path: str, gold: Any, systems: dict[str, Any], teachers: list[str]) -> None:
+    from treeavg.errors import ArgumentError
+    from treeavg.report import ReportOptions, build_report
+
+    if path == "-":
+        raise ArgumentError("--report: expected a file, got standard output. Name a file.")
+    report = build_report(
+        {name: systems[name] for name in teachers},
+        gold=gold,
+        averages={name: systems[name] for name in ("average", "equal weights", "select")},
+        students={"student": systems["student"]},
+        options=ReportOptions(title="treeavg: the embedded sample"),
+    )
+    report.write(path)
