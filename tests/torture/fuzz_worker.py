@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from .board import Board
-from .mutations import PIECES, random_input
+from .mutations import PIECES
 from .records import keep_failure
+from .wrapped import maker_of
 
 
 class Trial:
@@ -74,7 +75,7 @@ def main(argv: list[str]) -> None:
             target = make_target(name, folder)
             trial = Trial(target, board, folder / "failures")
             good = [data for data in known if target.failure(data, blocks=False)[0]]
-            make: Callable[..., bytes] = getattr(target, "random_input", random_input)
+            make: Callable[..., bytes] = getattr(target, "random_input", maker_of(name))
             for _ in range(int(count)):
                 trial(make(generator, known, good))
             trial.finish()
