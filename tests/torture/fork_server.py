@@ -13,10 +13,6 @@ import sys
 
 def main() -> None:
     """Serve until standard input ends."""
-    import parsers.dependency_parser
-    import parsers.on_lstm
-    import parsers.span_parser
-    import parsers.training.entry
     import treeavg.averaging.average
     import treeavg.formats.text  # noqa: F401
 

@@ -17,6 +17,8 @@ from .records import Counts, line
 
 #: Share of the kills that fall before the work begins (imports, reading), and of those that a second kill follows.
 EARLY, AGAIN = 0.2, 0.25
+#: Of the files that are averaged.
+SENTENCES = 20_000
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ def _file(name: str) -> Callable[[Path], str]:
 
 
 def _average(folder: Path) -> list[str]:
-    return ["average", *processes.larger(folder, 20_000), "--no-binary", "-o", "out/average.txt"]
+    return ["average", *processes.larger(folder, SENTENCES), "--no-binary", "-o", "out/average.txt"]
 
 
 def _distill(folder: Path) -> list[str]:

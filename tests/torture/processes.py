@@ -33,7 +33,12 @@ def environment(**more: str) -> dict[str, str]:
 def run(*words: object, folder: Path, timeout: float = 600, **more: str) -> subprocess.CompletedProcess[bytes]:
     """Run ``treeavg`` to its end."""
     return subprocess.run(
-        command(*words), cwd=folder, env=environment(**more), stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout
+        command(*words),
+        cwd=folder,
+        env=environment(**more),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=timeout,
     )
 
 
