@@ -42,8 +42,8 @@ ALLOWED = {
 }
 #: Modules imported by a name that is computed: from a table in the source, never from a file.
 BY_NAME = {
-    "treeavg/__init__.py", "treeavg/distill/sequences/__init__.py", "parsers/__init__.py", "parsers/training/__init__.py",
-    "parsers/kinds.py", "parsers/base.py",
+    "treeavg/__init__.py", "treeavg/distill/sequences/__init__.py", "parsers/__init__.py",
+    "parsers/training/__init__.py", "parsers/kinds.py", "parsers/base.py",
 }  # fmt: skip
 
 
@@ -89,9 +89,11 @@ def _is(node: ast.expr | None, value: bool) -> bool:
     "bad",
     [
         "import pickle", "from pickle import loads", "import urllib.request", "import yaml", "eval('1')", "exec(x)",
-        "compile(a, b, 'exec')", "os.system('ls')", "import subprocess", "f(shell=True)", "np.load(a, allow_pickle=True)",
+        "compile(a, b, 'exec')", "os.system('ls')", "import subprocess", "f(shell=True)",
+        "np.load(a, allow_pickle=True)",
         "torch.load(a)", "AutoModel.from_pretrained(a)", "AutoModel.from_pretrained(a, local_files_only=False)",
-        "importlib.import_module(name)", "os.execv(a, b)", "torch.hub.load(a)", "x.from_pretrained(a, trust_remote_code=True)",
+        "importlib.import_module(name)", "os.execv(a, b)", "torch.hub.load(a)",
+        "x.from_pretrained(a, trust_remote_code=True)",
     ],
 )  # fmt: skip
 def test_each_of_these_would_be_found(bad: str) -> None:

@@ -1,4 +1,4 @@
-"""The command line as a thing to fuzz: arguments from the verbs' own parsers, files good and spoilt, run in this process."""
+"""The command line as a thing to fuzz: arguments from the verbs' own parsers, files good and spoilt."""
 
 from __future__ import annotations
 

@@ -155,13 +155,18 @@ def read_errors(folder: Path, seed: int) -> Iterator[str | None]:
 
 
 def odd_paths(folder: Path, seed: int) -> Iterator[str | None]:
-    """Paths that open but cannot be read, in every verb: a folder, memory of a process, an empty pipe, a socket's name."""
+    """Paths that cannot be read, in several verbs: a folder, a process's memory, a loop of links, a name too long."""
     good = processes.larger(folder, 20, files=1)[0]
     (folder / "folder").mkdir()
     (folder / "loop").symlink_to("loop")
-    long = "a" * 300
-    for path, says in (("folder", "Is a directory"), ("/proc/self/mem", "Input/output error"), ("loop", "symbolic links"),
-                       (long, "File name too long"), (f"{good}/x", "Not a directory"), ("/dev/null", "an empty file")):  # fmt: skip
+    for path, says in (
+        ("folder", "Is a directory"),
+        ("/proc/self/mem", "Input/output error"),
+        ("loop", "symbolic links"),
+        ("a" * 300, "File name too long"),
+        (f"{good}/x", "Not a directory"),
+        ("/dev/null", "an empty file"),
+    ):
         for words in (["average", path, good], ["convert", path], ["score", "--gold", path, good], ["show", path]):
             yield refused(run(*words, folder=folder), says)
 

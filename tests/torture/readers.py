@@ -189,7 +189,7 @@ def other_seeds() -> dict[str, list[bytes]]:
         "weights": [b"1 2\n", b"a 0.5\nb 2\n", b"0.1\n1e-3\n", b"a/b 1/3\n"],
         "parser.json": [
             b'{"config": {}, "format": 1, "kind": "right", "treeavg": "parser", "version": "1", "weights": null}',
-            b'{"config": {"seed": 3}, "format": 1, "kind": "random", "treeavg": "parser", "version": "1", "weights": null}',
+            b'{"config": {"seed": 3}, "format": 1, "kind": "random", "treeavg": "parser", "weights": null}',
         ],
     }
     if _has_zst():

@@ -1,4 +1,4 @@
-"""What a run leaves: a JSON file of counts for each case, so that it can be stopped and goes on, and one line for each."""
+"""What a run leaves: a JSON file of counts for each case, so that it can go on later, and one line for each."""
 
 from __future__ import annotations
 

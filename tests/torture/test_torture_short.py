@@ -1,4 +1,4 @@
-"""The short form of the torture: some thousand inputs, some faults, two kills; and that the harness notices failures."""
+"""The short form of the torture: some thousand inputs, some faults, two kills; and whether failures are noticed."""
 
 from __future__ import annotations
 
