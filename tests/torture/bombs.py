@@ -18,8 +18,10 @@ OUT, MEMORY = 8 << 30, 1024
 
 def bombs(folder: Path, seed: int) -> Iterator[str | None]:
     """Eight gigabytes of each of these, compressed; and devices that never end."""
-    kinds = {"zeros": bytes(1 << 20), "spaces": b" " * (1 << 20), "lines": b"\n" * (1 << 20),
-             "brackets": b"(" * (1 << 20), "one word": b"a" * (1 << 20), "one tree": b"(X a)\n" * (1 << 17)}  # fmt: skip
+    kinds = {
+        "zeros": bytes(1 << 20), "spaces": b" " * (1 << 20), "lines": b"\n" * (1 << 20),
+        "brackets": b"(" * (1 << 20), "one word": b"a" * (1 << 20), "one tree": b"(X a)\n" * (1 << 17),
+    }  # fmt: skip
     for suffix in (".txt.gz", ".jsonl.gz", ".export.gz", ".conllu.gz", ".heads.gz", ".mrg.gz", ".txt.zst"):
         for kind, block in kinds.items():
             path = folder / f"bomb{suffix}"

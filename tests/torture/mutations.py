@@ -12,7 +12,8 @@ from typing import Any
 PIECES: tuple[bytes, ...] = (
     b"(", b")", b"((", b"))", b"()", b" ", b"\n", b"\n\n", b"\r\n", b"\t", b"a", b"X", b"\xff", b"\xc3", b"\0",
     b"\xef\xbb\xbf", b"\xc2\xa0", b"\xe2\x80\xa8", b"-LRB-", b"-RRB-", b"\\", b"\\-LRB-", b"#LRB#", b"#RRB#",
-    b"[", b"]", b"{", b"}", b"{}", b",", b":", b'"', b"0", b"-1", b"9", b"1e9", b"1e999", b"null", b"true", b"[]", b'"words"',
+    b"[", b"]", b"{", b"}", b"{}", b",", b":", b'"', b"0", b"-1", b"9", b"1e9", b"1e999", b"null", b"true", b"[]",
+    b'"words"',
     b'"n"', b'"labels"', b'"tags"', b'"support"', b'"constituents"', b"\\ud800", b"\\u0000", b"99999999999", b"NaN",
     b"Infinity", b"-0", b"0.5", b"4294967296", b"2147483647", b"0=", b"1=", b"=", b"#BOS 1\n", b"#EOS 1\n", b"#500",
     b"%%", b"--", b"#FORMAT 4\n", b"1\t", b"2\ta\t_\t_\t_\t_\t1\tx\t_\t_\n", b"_", b"1-2\t", b"1.1\t", b"# text = a\n",
