@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import fields, replace
 from typing import Any
 
-from treeavg.cli import messages, options, training
+from treeavg.cli import options, training
 from treeavg.cli.messages import keywords_of, one_line, option_of
 
 DESCRIPTION = """\
@@ -67,7 +67,9 @@ class KindParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> Any:
         """Print one line and exit with 2."""
-        self.exit(2, f"{self.prog}: {messages.shown(message)}. See '{self.prog} --help'.\n")
+        from treeavg.cli.messages import shown
+
+        self.exit(2, f"{self.prog}: {shown(message)}. See '{self.prog} --help'.\n")
 
 
 def register(verbs: Any) -> None:
