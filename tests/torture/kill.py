@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,9 @@ class Case:
     begun : str
         A pattern of files that are there as soon as the work is under way.
     result : callable
-        Folder to a digest of the final result; raises OSError where there is none.
+        Folder to a digest of the final result; raises FileNotFoundError where there is none.
+    cleans : bool, default True
+        Whether the next run removes what was left half written.
     """
 
     name: str
@@ -43,6 +46,7 @@ class Case:
     again: tuple[str, ...]
     begun: str
     result: Callable[[Path], str]
+    cleans: bool = True
 
 
 def _file(name: str) -> Callable[[Path], str]:
@@ -51,6 +55,26 @@ def _file(name: str) -> Callable[[Path], str]:
 
 def _average(folder: Path) -> list[str]:
     return ["average", *processes.larger(folder, SENTENCES), "--no-binary", "-o", "out/average.txt"]
+
+
+def _cluster(folder: Path) -> list[str]:
+    for name in processes.larger(folder, SENTENCES, files=3):
+        lines = (folder / name).read_bytes().splitlines(keepends=True)
+        place = folder / Path(name).stem
+        place.mkdir()
+        for number in range(8):
+            (place / f"{number}.txt").write_bytes(b"".join(lines[number::8]))
+    places = sorted(path.name for path in folder.iterdir() if path.is_dir() and path.name != "out")
+    return ["average", *places, "-o", "out", "--cluster", "local", "--workers", "2"]
+
+
+def _shards(folder: Path) -> str:
+    """Return a digest of all shards of a finished job."""
+    (folder / "out" / "manifest.json").stat()
+    found = hashlib.sha256()
+    for path in sorted((folder / "out").glob("*.txt")):
+        found.update(path.name.encode() + path.read_bytes())
+    return found.hexdigest()
 
 
 def _distill(folder: Path) -> list[str]:
@@ -65,10 +89,12 @@ def cases() -> dict[str, Case]:
     """Return all kinds of work."""
     parser: Callable[[Path], str] = lambda folder: processes.digest_of_parser(folder / "out")  # noqa: E731
     found = [
-        Case("average", _average, (), "out/.average.txt.*.tmp", _file("out/average.txt")),
+        Case("average", _average, (), "out/.average.txt.*.tmp", _file("out/average.txt"), cleans=False),
         Case("distill", _distill, ("--resume",), "out/run/run.json", parser),
         Case("fit", _fit, ("--resume",), "out/run/run.json", parser),
     ]
+    if find_spec("treeavg.engine") is not None and find_spec("distributed") is not None:
+        found.append(Case("cluster", _cluster, (), "out/job.json", _shards))
     return {case.name: case for case in found}
 
 
@@ -160,7 +186,7 @@ def _one(case: Case, folder: Path, forks: Any, known: dict[str, Any], seed: str)
     if not found["kills"]:
         return found
     same = forks.start(*words, *case.again, folder=here).wait() == 0 and case.result(here) == known["whole"]
-    if not same or (case.again and processes.debris(here)):
+    if not same or (case.cleans and processes.debris(here)):
         found["failed"] += 1
         shutil.copytree(folder, folder.with_name(f"{case.name}-failed-{seed.replace('/', '-')}"), dirs_exist_ok=True)
     found["same"] += found["kills"] * same

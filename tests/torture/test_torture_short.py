@@ -186,7 +186,7 @@ Path('out/a').write_text(old + 'x')
 time.sleep(0.5)
 """
     monkeypatch.setattr(processes, "command", lambda *words: [sys.executable, "-c", program, *map(str, words)])
-    case = kill.Case("toy", lambda folder: ["x"], (), "out/a", kill._file("out/a"))
+    case = kill.Case("toy", lambda folder: ["x"], (), "out/a", kill._file("out/a"), cleans=False)
     monkeypatch.setattr(kill, "cases", lambda: {"toy": case})
     monkeypatch.setattr(kill, "EARLY", 0.0)
     monkeypatch.setattr(kill, "AGAIN", 0.0)
