@@ -152,7 +152,7 @@ class CommandLine:
                 signal.signal(number, handler)
         for stream in (out, error):
             stream.flush()
-        self._out, self._error = (stream.buffer.getvalue().decode() for stream in (out, error))  # type: ignore[attr-defined]
+        self._out, self._error = (stream.buffer.getvalue().decode(errors="replace") for stream in (out, error))  # type: ignore[attr-defined]
         return self._code
 
     def _lay_out(self) -> None:
