@@ -94,7 +94,7 @@ def cases() -> dict[str, Case]:
         Case("fit", _fit, ("--resume",), "out/run/run.json", parser),
     ]
     if find_spec("treeavg.engine") is not None and find_spec("distributed") is not None:
-        found.append(Case("cluster", _cluster, (), "out/job.json", _shards))
+        found.append(Case("cluster", _cluster, (), "out/.records/job.json", _shards))
     return {case.name: case for case in found}
 
 
