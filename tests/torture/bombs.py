@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import os
 import resource
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +14,8 @@ from .processes import refused
 
 #: Bytes that come out of each bomb, and the memory that a process may take on the way, in MB.
 OUT, MEMORY = 8 << 30, 1024
+#: Of the processor, until it is ended.
+SECONDS = 200
 
 
 def bombs(folder: Path, seed: int) -> Iterator[str | None]:
@@ -36,26 +38,24 @@ def bombs(folder: Path, seed: int) -> Iterator[str | None]:
 
 
 def judged(folder: Path, name: str) -> tuple[str | None, float, int]:
-    """Convert a bomb; return what is wrong, if anything is, how long it took, and how much memory."""
-    begun = time.monotonic()
-    process = subprocess.Popen(
-        processes.command("convert", name, "-o", "out.txt"), cwd=folder, env=processes.environment(),
-        stderr=subprocess.PIPE, stdout=subprocess.PIPE, preexec_fn=_limited,
-    )  # fmt: skip
-    try:
-        out, error = process.communicate(timeout=300)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        out, error = process.communicate()
-    memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss >> 10
-    done = subprocess.CompletedProcess([], process.returncode, out, error)
-    wrong = refused(done, ": expected ") or ("memory" if b"memory: expected" in error else None)
-    return wrong, time.monotonic() - begun, memory
+    """Convert a bomb; return what is wrong, if anything is, the seconds of the processor that it took, and the MB."""
+    with (folder / "error.txt").open("wb") as log:
+        process = subprocess.Popen(
+            processes.command("convert", name, "-o", "out.txt"), cwd=folder, env=processes.environment(),
+            stderr=log, stdout=subprocess.DEVNULL, preexec_fn=_limited,
+        )  # fmt: skip
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    error, memory = (folder / "error.txt").read_bytes(), used.ru_maxrss >> 10
+    done = subprocess.CompletedProcess([], process.returncode, b"", error)
+    wrong = refused(done, ": expected ") or ("memory" if b"memory: expected" in error or memory > MEMORY else None)
+    return wrong, used.ru_utime + used.ru_stime, memory
 
 
 def _limited() -> None:
     """Let no bomb harm the machine."""
     resource.setrlimit(resource.RLIMIT_AS, (6 << 30, 6 << 30))
+    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
     resource.setrlimit(resource.RLIMIT_FSIZE, (2 << 30, 2 << 30))
 
 
