@@ -85,3 +85,16 @@ $(VENV)/.dev: $(VENV)/.test
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Hours: a million fuzzed inputs for each reader and the command line, a hundred kills of each kind of long work, faults
+# (as root, for small file systems and other users). Stop it at any moment: it goes on where it was. See docs/reliability.md.
+.PHONY: torture
+torture: export OMP_NUM_THREADS = 1
+torture: $(VENV)/.torture
+	$(BIN)/python -m tests.torture faults
+	$(BIN)/python -m tests.torture kill
+	$(BIN)/python -m tests.torture fuzz
+
+$(VENV)/.torture: $(VENV)/.test
+	$(PIP) 'atheris>=2.3'
+	touch $@

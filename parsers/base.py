@@ -9,7 +9,8 @@ import abc
 import hashlib
 import importlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -17,7 +18,7 @@ from parsers.inputs import as_sentences, resolve_device
 from parsers.json_files import canonical_json, read_json, write_json
 from parsers.kinds import KINDS
 from treeavg.dependency import DependencyTreebank
-from treeavg.errors import ArgumentError, FileError, FormatError, quote
+from treeavg.errors import ArgumentError, FileError, FormatError, TreeavgError, quote
 from treeavg.treebank import Treebank
 from treeavg.version import __version__
 
@@ -177,7 +178,8 @@ class Parser(abc.ABC):
                 f"{path}: expected a parser of the kind {cls.kind!r}, got {document['kind']!r}. Load it with "
                 "parsers.load."
             )
-        return cls._from_state(document, _read_weights(path, document))
+        with _refusing_others(path, cls.kind):
+            return cls._from_state(document, _read_weights(path, document))
 
 
 def load(folder: str | os.PathLike[str]) -> Parser:
@@ -219,6 +221,24 @@ def load(folder: str | os.PathLike[str]) -> Parser:
     return parser_class.load(path)
 
 
+@contextmanager
+def _refusing_others(folder: Path, kind: str) -> Iterator[None]:
+    """Raise a FormatError where a document, checksum and all, is not what a parser of this kind has written.
+
+    A checksum keeps out damage, not somebody who writes a document by hand.
+    """
+    try:
+        yield
+    except TreeavgError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        got = f"none of {error}" if isinstance(error, KeyError) else quote(str(error).split("\n")[0])
+        raise FormatError(
+            f"{folder / DOCUMENT}: expected what a parser of the kind {kind!r} is made of, got {got}. Restore the "
+            "folder from a copy, or train and save again."
+        ) from None
+
+
 def _checksum(document: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical_json(document).encode()).hexdigest()
 
@@ -242,7 +262,11 @@ def _read_document(folder: Path) -> dict[str, Any]:
             f"{document.get('version', 'of unknown version')}. Load it with that version, or train and save again."
         )
     checksum = document.pop("checksum", None)
-    if checksum != _checksum(document):
+    try:
+        intact = checksum == _checksum(document)
+    except FormatError:  # such as an infinity, which is never written
+        intact = False
+    if not intact:
         from parsers.storage import damaged
 
         raise damaged(path, "others (SHA-256)")
@@ -263,7 +287,13 @@ def _read_weights(folder: Path, document: Mapping[str, Any]) -> dict[str, Tensor
         return {}
     from parsers.storage import file_digest, read_tensors
 
-    path = folder / document["weights"]["file"]
+    name = document["weights"]["file"]
+    if name not in WEIGHTS:  # so that nothing outside of the folder is read
+        raise FormatError(
+            f"{folder / DOCUMENT}: expected weights in {' or '.join(WEIGHTS)}, got {quote(name)}. Restore the folder "
+            "from a copy."
+        )
+    path = folder / name
     tensors, _ = read_tensors(path)
     if file_digest(path) != document["weights"]["sha256"]:
         raise FileError(

@@ -11,6 +11,9 @@ from typing import Any
 from treeavg.errors import FormatError, quote
 from treeavg.formats.files import AtomicFile, explain
 
+#: Bytes of the largest JSON file that is read: a vocabulary of a million words takes some 20 MB.
+LIMIT = 1 << 28
+
 
 def canonical_json(value: Any) -> str:
     """Return JSON that is the same for equal values: keys sorted, no spaces, no NaN.
@@ -89,7 +92,7 @@ def read_json(path: Path) -> dict[str, Any]:
     FileError
         It cannot be read.
     FormatError
-        It is not a JSON object in UTF-8.
+        It is not a JSON object in UTF-8, or larger than `LIMIT`.
 
     Examples
     --------
@@ -101,8 +104,13 @@ def read_json(path: Path) -> dict[str, Any]:
     treeavg.errors.FormatError: ...a.json: expected a JSON object, got: Expecting value: line 1 column 2 (char 1)...
     """
     try:
-        text = path.read_bytes().decode("utf-8", errors="surrogatepass")
-        value = json.loads(text)
+        with path.open("rb") as file:
+            data = file.read(LIMIT + 1)
+        if len(data) > LIMIT:
+            raise FormatError(f"{path}: expected at most {LIMIT:,} bytes, got more. Is it a JSON file of treeavg's?")
+        value = json.loads(data.decode("utf-8", errors="surrogatepass"))
+    except FormatError:
+        raise
     except OSError as error:
         raise explain(os.fspath(path), "read", error) from None
     except (ValueError, RecursionError) as error:

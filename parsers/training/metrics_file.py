@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from parsers.json_files import canonical_json
-from treeavg.errors import FileError
+from treeavg.errors import FileError, FormatError, quote
 
 
 class MetricsFile:
@@ -123,6 +123,8 @@ class MetricsFile:
         ------
         FileError
             The file cannot be read.
+        FormatError
+            A line is not one of ours.
 
         Examples
         --------
@@ -132,8 +134,21 @@ class MetricsFile:
         if not self.path.exists():
             return []
         with self._explained():
-            return [json.loads(line) for line in self.path.read_bytes().splitlines()]
+            return [self._parsed(number, line) for number, line in enumerate(self.path.read_bytes().splitlines(), 1)]
         raise AssertionError
+
+    def _parsed(self, number: int, line: bytes) -> dict[str, Any]:
+        try:
+            value = json.loads(line)
+        except (ValueError, RecursionError):
+            value = None
+        if not isinstance(value, dict):
+            got = quote(line.decode(errors="replace"))
+            raise FormatError(
+                f"{self.path}:{number}: expected a JSON object of the training's, got {got}. Remove the line; the "
+                "weights do not depend on it."
+            )
+        return value
 
     @contextmanager
     def _explained(self) -> Iterator[None]:

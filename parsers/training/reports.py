@@ -11,7 +11,7 @@ from parsers.training.loop_state import State
 from parsers.training.plots import draw_metrics
 from parsers.training.progress import EvaluationReport, Progress, StepReport
 from parsers.training.runs import PLOT, RunFolder
-from treeavg.errors import FileError
+from treeavg.errors import FileError, FormatError
 
 #: The picture is drawn at most every so many seconds, and at the end.
 SECONDS_BETWEEN_PLOTS = 60.0
@@ -112,8 +112,13 @@ class Reporter:
             return
         try:
             draw_metrics(self._run.metrics.read(), self._run.path / PLOT)
-        except FileError as error:
+        except (FileError, FormatError) as error:
             self.progress.note(str(error))  # a picture is not worth a run
+        except (LookupError, TypeError, ValueError) as error:
+            path = self._run.metrics.path
+            self.progress.note(
+                f"{path}: expected the training's own lines, got others ({error!r}). No picture is drawn."
+            )
         self._last_plot = time.monotonic()
 
     def _items_per_second(self) -> float:

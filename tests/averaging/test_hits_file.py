@@ -65,6 +65,12 @@ def test_treebanks_are_not_hits(tmp_path: Path) -> None:
         (LINE.replace("[2, 4, 1]", "[0, 2, 1]"), "each once, without the whole, got [0, 2]"),
         (LINE.replace("[0, 2, 2]", "[0, 2, 3]"), "expected a count above 0, at most the weight 2, got 3 for [0, 2]"),
         (LINE + LINE.replace(': 2}', ': 3}'), "hits.jsonl:2: expected the weight 2 as on the first line, got 3"),
+        ("[" * 100_000 + "\n", "hits.jsonl:1: expected {\"tokens\""),
+        ('{"length": 3, "hits": [[0, 2, 1e999]], "weight": 2}\n', "hits.jsonl:1: expected {\"tokens\""),
+        ('{"length": 3, "hits": [[0, 2, 1]], "weight": 1e999}\n', "hits.jsonl:1: expected {\"tokens\""),
+        ('{"length": 3, "hits": [[0, 2, 1]], "weight": 1e300}\n', "hits.jsonl:1: expected {\"tokens\""),
+        ('{"length": 4294967299, "hits": [], "weight": 1}\n', "hits.jsonl:1: expected {\"tokens\""),
+        ('{"length": -3, "hits": [], "weight": 1}\n', "hits.jsonl:1: expected {\"tokens\""),
         ("null\n", "hits.jsonl: expected hit counts, got none. Check what wrote it."),
     ],
 )  # fmt: skip

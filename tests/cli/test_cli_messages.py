@@ -96,3 +96,15 @@ def test_other_verbs() -> None:
 )
 def test_too_little_memory(verb: str, advice: str) -> None:
     assert f"for this input, got too little. {advice}" in one_line(MemoryError(), arguments_of(verb))
+
+
+def test_what_moves_the_cursor_is_escaped(capsys: pytest.CaptureFixture[str]) -> None:
+    """Names of files and arguments are data: whatever they hold, a message is one line of plain letters."""
+    assert shown("a\x1b[31m\r\u202eb\nc: expected é, got 字.") == "a\\x1b[31m\\r\\u202eb c: expected é, got 字."
+    for words in (["average", "a.txt", "--x\n\x1b[2J"], ["fit", "on-lstm", "a.txt", "-o", "b", "--x\n\x1b[2J"]):
+        with pytest.raises(SystemExit) as stop:
+            build_parser().parse_args(words)
+        assert stop.value.code == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1
+        assert r"unrecognized arguments: --x \x1b[2J." in error

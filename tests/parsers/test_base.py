@@ -18,7 +18,7 @@ from messages import says
 from torch import Tensor, nn
 
 import treeavg
-from parsers import base
+from parsers import base, json_files
 from parsers.base import Parser, as_sentences, load, resolve_device
 from parsers.storage import DamagedFileError
 from parsers.weights import load_weights, quote_names
@@ -240,6 +240,35 @@ def test_unknown_and_other_kinds(tmp_path: Path) -> None:
         OtherParser.load(tmp_path)
     rewritten(tmp_path, kind="spam")
     with says(FormatError, "parser.json: kind: expected one of ", "'span'", ", got 'spam'. Load it with the"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "got"),
+    [
+        ({"text": None}, "got \"'NoneType' object is not subscriptable\"."),
+        ({"text": {}}, "got none of 'words'."),
+        ({"weights": []}, "got 'list indices must be integers or slices, not str'."),
+        ({"weights": {"file": "../other/weights.safetensors"}}, "weights in weights.safetensors or weights-2"),
+    ],
+)
+def test_a_document_written_by_hand(tmp_path: Path, changes: dict[str, Any], got: str) -> None:
+    """Its checksum is right, its content is not: no traceback, and no file outside of the folder is read."""
+    ToyParser().save(tmp_path)
+    rewritten(tmp_path, **changes)
+    with says(FormatError, "parser.json: expected ", got, "Restore the folder from a copy"):
+        load(tmp_path)
+    (tmp_path / "parser.json").write_text(
+        '{"treeavg": "parser", "kind": "toy", "format": 1, "checksum": 1e999, "a": 1e999}'
+    )
+    with says(DamagedFileError, "parser.json: expected the bytes that were written, got others (SHA-256)."):
+        load(tmp_path)
+
+
+def test_a_document_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ToyParser().save(tmp_path)
+    monkeypatch.setattr(json_files, "LIMIT", 100)
+    with says(FormatError, "parser.json: expected at most 100 bytes, got more. Is it a JSON file of treeavg's?"):
         load(tmp_path)
 
 

@@ -336,6 +336,26 @@ def test_metrics_that_have_lost_lines(tmp_path: Path, change: str) -> None:
     assert [line for line in timeless(path) if line["kind"] == "evaluation"] == evaluations
 
 
+@pytest.mark.parametrize(
+    ("damaged", "says"),
+    [
+        (b'"st\xffp"', "metrics.jsonl:1: expected a JSON object of the training's, got "),
+        (b'"stxp"', "metrics.jsonl: expected the training's own lines, got others (KeyError("),
+    ],
+)
+def test_a_damaged_line_of_metrics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damaged: bytes, says: str) -> None:
+    """The picture is not drawn, which is said; the run goes on to the same weights."""
+    monkeypatch.setattr(parsers.training.reports, "draw_metrics", lambda records, _: [line["step"] for line in records])
+    task, _ = whole_run(tmp_path / "whole")
+    crashed(tmp_path / "run")
+    path = tmp_path / "run" / "metrics.jsonl"
+    path.write_bytes(path.read_bytes().replace(b'"step"', damaged, 1))
+    progress, again = Quiet(), ToyTask()
+    train(again, CONFIG, tmp_path / "run", device="cpu", resume=True, progress=progress)
+    assert same(weights(task), weights(again))
+    assert says in " ".join(progress.notes)
+
+
 def test_a_full_disk_stops_the_run_and_room_continues_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     task, _ = whole_run(tmp_path / "whole")
     folder, real, room = tmp_path / "run", os.fsync, [12]

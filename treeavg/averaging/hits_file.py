@@ -18,6 +18,8 @@ from treeavg.strings import StringColumn, offsets_of
 
 #: Counts are read as whole numbers of this share of the weight: exact for any file that treeavg writes.
 _UNIT = Fraction(1, 10**6)
+#: Words of a sentence, and weight of all teachers: what the columns can hold, in units.
+_LONGEST, _HEAVIEST = 2**31 - 1, 2**62 // 10**6
 
 
 def serialize_hits(hits: HitCounts, tokens: StringColumn | None) -> bytes:
@@ -171,7 +173,7 @@ def _records(path: str | os.PathLike[str], encoding: str) -> Iterator[tuple[str,
 def _parsed(where: str, line: bytes) -> Any:
     try:
         return json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise _wrong(where, line.decode("utf-8", "replace")) from None
 
 
@@ -186,7 +188,9 @@ def _checked(where: str, record: Any) -> tuple[int, list[str] | None, list[tuple
         rows = [(start, end, _fraction(count)) for start, end, count in record["hits"]]
         if any(not isinstance(part, int) for start, end, _ in rows for part in (start, end)) or type(length) is not int:
             raise TypeError
-    except (AttributeError, KeyError, TypeError, ValueError, ArgumentError):
+        if not 0 <= length <= _LONGEST or not 0 <= weight <= _HEAVIEST:
+            raise OverflowError
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError, ArgumentError):
         raise _wrong(where, json.dumps(record)) from None
     for before, row in pairwise([(-1, -1, Fraction(0)), *rows]):
         start, end, count = row

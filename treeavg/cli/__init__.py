@@ -26,7 +26,7 @@ from treeavg.cli import (
     select_teachers,
     show,
 )
-from treeavg.cli.messages import one_line
+from treeavg.cli.messages import one_line, shown
 from treeavg.cli.options import join_weights
 from treeavg.cli.running import join_log
 from treeavg.errors import TreeavgError
@@ -43,7 +43,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print one line and exit with 2."""
-        self.exit(BAD_INPUT, f"{self.prog}: {message}. See '{self.prog} --help'.\n")
+        self.exit(BAD_INPUT, f"{self.prog}: {shown(message)}. See '{self.prog} --help'.\n")
 
 
 def build_parser() -> argparse.ArgumentParser:

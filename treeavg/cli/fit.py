@@ -67,7 +67,9 @@ class KindParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> Any:
         """Print one line and exit with 2."""
-        self.exit(2, f"{self.prog}: {message}. See '{self.prog} --help'.\n")
+        from treeavg.cli.messages import shown
+
+        self.exit(2, f"{self.prog}: {shown(message)}. See '{self.prog} --help'.\n")
 
 
 def register(verbs: Any) -> None:

@@ -77,7 +77,7 @@ def one_line(error: BaseException, arguments: argparse.Namespace) -> str:
         if "batch_tokens" in known:
             advice = "Pass --batch-tokens with a smaller number, or split the file."
         return f"memory: expected enough for this input, got too little. {advice}"
-    text = " ".join(str(error).split("\n")) or type(error).__name__
+    text = shown(str(error)) or type(error).__name__
     text = _KEYWORD.sub(partial(_as_option, known), text)
     text = _CHANGED.sub(partial(_as_changed, known), text)
     leading = _LEADING.match(text)
@@ -86,6 +86,29 @@ def one_line(error: BaseException, arguments: argparse.Namespace) -> str:
         text = re.sub(r"Leave it out for [^ ]+\.$", f"Leave it out for {known[name]}.", text)
         text = option_of(name) + text[leading.end() :]
     return text
+
+
+def shown(text: str) -> str:
+    r"""Return a text as data on one line: what would move the cursor, colour the terminal or end the line is escaped.
+
+    Parameters
+    ----------
+    text : str
+        A message, which may hold names of files.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> print(shown("a\x1b[31mb\rc\nd é"))
+    a\x1b[31mb\rc d é
+    """
+    return "".join(
+        letter if letter.isprintable() else " " if letter == "\n" else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
 
 
 def _as_option(known: Mapping[str, Any], match: re.Match[str]) -> str:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from treeavg.distill.sequences.caching.cache import CacheWriter, Source, TeacherCache, model_hash
 from treeavg.distill.sequences.caching.cache_files import OPTIONAL
-from treeavg.distill.sequences.caching.manifest import NAME, read_manifest, write_manifest
+from treeavg.distill.sequences.caching.manifest import FORMAT, NAME, _digest, read_manifest, write_manifest
 from treeavg.distill.sequences.losses.topk import TopK, top_k, top_k_loss
 from treeavg.errors import ArgumentError, FileError, FormatError
 
@@ -323,6 +323,14 @@ def test_damaged_manifest(tmp_path: Path) -> None:
     refused(
         json.dumps({key: value for key, value in document.items() if key != "sha256"}), r"expected what was written"
     )
+    refused("[" * 100_000, r"expected JSON, got: ")
+    for document in (
+        {"shards": [{"name": "../a", "rows": 1, "tokens": 1, "size": 1, "sha256": ""}]},
+        {"shards": [3]},
+        {},
+    ):
+        text = {"format": FORMAT, "version": 1, **document}
+        refused(json.dumps({**text, "sha256": _digest(text)}), r"expected what CacheWriter writes, got another text: ")
     path.unlink()
     path.mkdir()
     with pytest.raises(FileError, match=r"manifest\.json: expected a file to read, got: Is a directory"):

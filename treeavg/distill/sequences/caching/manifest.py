@@ -295,7 +295,7 @@ def read_manifest(folder: Path) -> tuple[Manifest, str]:
         raise explain(os.fspath(path), "read", error) from None
     try:
         document = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise FormatError(f"{path}: expected JSON, got: {error}. {AGAIN}") from None
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise FormatError(f"{path}: expected the manifest of {FORMAT}, got another file. Name another folder.")
@@ -307,13 +307,14 @@ def read_manifest(folder: Path) -> tuple[Manifest, str]:
     found = document.pop("sha256", None)
     if found != _digest(document):
         raise FormatError(f"{path}: expected what was written, got another text (SHA-256). {AGAIN}")
-    return Manifest(
-        Source(**document["source"]),
-        document["dtype"],
-        tuple(document["columns"]),
-        tuple(Shard(**shard) for shard in document["shards"]),
-        document["complete"],
-    ), str(found)
+    try:
+        shards = tuple(Shard(**shard) for shard in document["shards"])
+        if any(Path(shard.name).name != shard.name for shard in shards):
+            raise TypeError("files outside of the folder")
+        source, columns = Source(**document["source"]), tuple(document["columns"])
+        return Manifest(source, document["dtype"], columns, shards, document["complete"]), str(found)
+    except (KeyError, TypeError) as error:  # the checksum is right: somebody has written it by hand
+        raise FormatError(f"{path}: expected what CacheWriter writes, got another text: {error}. {AGAIN}") from None
 
 
 def sync(folder: Path) -> None:
