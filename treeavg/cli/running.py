@@ -329,5 +329,5 @@ def unique(names: list[str]) -> list[str]:
 
 
 def _without_suffix(name: str) -> str:
-    stem = os.path.splitext(name.removesuffix(".gz"))[0]
+    stem = os.path.splitext(name.removesuffix(".gz").removesuffix(".zst"))[0]
     return stem or name

@@ -12,13 +12,14 @@ from pathlib import Path
 
 from treeavg.errors import AlignmentError, ArgumentError, FileError, FormatError, quote
 from treeavg.formats.choosing import FORMATS
+from treeavg.formats.compression import KINDS
 from treeavg.formats.files import explain
 
 #: What a job of ours keeps in its output folder; neither is a shard.
 MANIFEST, RECORDS = "manifest.json", ".records"
 
-_COMPRESSED = (".gz", ".zst")
-_KNOWN = (*(suffix for item in FORMATS.values() for suffix in item.suffixes), ".txt", ".parquet")
+_COMPRESSED = tuple(KINDS)
+_KNOWN = (*(suffix for item in FORMATS.values() for suffix in item.suffixes), ".txt")
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from treeavg.averaging.weights import whole_weights
 from treeavg.engine.summary import Summary
 from treeavg.errors import ArgumentError, SearchLimitWarning, TreeavgError
 from treeavg.formats import AlignedReader, Columns, Format, format_of
+from treeavg.formats.compression import without_compression
 
 Write = Callable[[bytes], None]
 #: Called after each batch with its number of sentences and the share of the input that was read, if that is known.
@@ -156,7 +157,7 @@ def open_teachers(paths: Sequence[str], reading: Reading, options: Averaging, *,
     """
     whole_weights(options.exact_weights, len(paths))
     labelled = options.method == "select" or options.labels != "none"
-    words = reading.check_tokens or paths[0].endswith((".heads", ".heads.gz"))  # then another file has the words
+    words = reading.check_tokens or without_compression(paths[0]).endswith(".heads")  # then another file has the words
     return AlignedReader(
         paths,
         reading.format,
