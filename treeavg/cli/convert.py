@@ -64,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _run_here(arguments: argparse.Namespace) -> tuple[Summary, str]:
     """Convert a file in this process; return the counts and the name of the format."""
-    from treeavg.engine.stream import Changes, convert_stream
+    from treeavg.engine.converting import Changes, convert_stream
     from treeavg.formats import AlignedReader, format_of
     from treeavg.formats.files import AtomicFile
 

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 def convert(arguments: argparse.Namespace) -> tuple[Summary, str]:
     """Convert shards; return the counts and the name of the format."""
-    from treeavg.engine.stream import Changes, Reading
+    from treeavg.engine.converting import Changes
+    from treeavg.engine.stream import Reading
     from treeavg.engine.works import convert_work
     from treeavg.formats import AlignedReader, format_of
 

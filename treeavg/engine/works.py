@@ -7,13 +7,12 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
+from treeavg.engine.converting import Changes, convert_stream
 from treeavg.engine.stream import (
     Averaging,
-    Changes,
     Reading,
     average_stream,
     average_target,
-    convert_stream,
     open_teachers,
 )
 from treeavg.errors import FormatError
