@@ -16,8 +16,8 @@ KINDS = {".gz": "gzip", ".zst": "zstd"}
 #: First bytes of data that was not named by its suffix: what it is, the suffix, and what unpacks it.
 MAGIC = {b"\x1f\x8b": ("gzip", ".gz", "gunzip"), b"\x28\xb5\x2f\xfd": ("zstd", ".zst", "zstd -d")}
 
-#: Compressed bytes at a time: a Zstandard block of four bytes can become 128 KiB, so that this is at most 128 MiB.
-_PIECE = 4096
+#: Compressed bytes at a time: a Zstandard block of four bytes can become 128 KiB, so that this is at most 32 MiB.
+_PIECE = 1024
 
 
 def without_compression(path: str | os.PathLike[str]) -> str:
@@ -201,21 +201,28 @@ class _Frames:
         self._decompressor = module.ZstdDecompressor()
         self._frame: Any = None
         self._rest = b""  # behind the end of a frame
+        self._ready = memoryview(b"")  # unpacked, and more than was asked for
 
     def read(self, size: int, /) -> bytes:
-        pieces: list[bytes] = []
+        pieces: list[memoryview] = []
         total = 0
-        while total < size:
-            piece = self._rest or self._raw.read(_PIECE)
-            self._rest = b""
-            if not piece:
-                if self._frame is not None:
-                    raise EOFError("the file ended before the data did")
-                break
-            if self._frame is None:
-                self._frame = self._decompressor.decompressobj()
-            pieces.append(self._frame.decompress(piece))
+        while total < size and (self._ready or self._unpack()):
+            pieces.append(self._ready[: size - total])
+            self._ready = self._ready[len(pieces[-1]) :]
             total += len(pieces[-1])
-            if self._frame.eof:
-                self._rest, self._frame = self._frame.unused_data, None
         return b"".join(pieces)
+
+    def _unpack(self) -> bool:
+        """Unpack a piece, perhaps to nothing; return whether there was one."""
+        piece = self._rest or self._raw.read(_PIECE)
+        self._rest = b""
+        if not piece:
+            if self._frame is not None:
+                raise EOFError("the file ended before the data did")
+            return False
+        if self._frame is None:
+            self._frame = self._decompressor.decompressobj()
+        self._ready = memoryview(self._frame.decompress(piece))
+        if self._frame.eof:
+            self._rest, self._frame = self._frame.unused_data, None
+        return True

@@ -227,15 +227,17 @@ class SentenceFeed:
 
     def _show(self, lines: bytes) -> None:
         cuts = self._cutter.cuts(lines)
-        counts = cuts.sentences.tolist()
+        # Of cuts behind equally many sentences the first is where a sentence ends; the others, such as blank lines without
+        # end, are not worth their memory.
+        firsts = np.diff(cuts.sentences, prepend=self._ended) > 0
+        places, counts = cuts.places[firsts], cuts.sentences[firsts].tolist()
         before = 0
-        # Of cuts behind equally many sentences the first is where a sentence ends.
-        for end in cuts.places[np.diff(cuts.sentences, prepend=self._ended) > 0].tolist():
+        for end in places.tolist():
             self._refuse_longer(self._scanned + end - self._end)
             self._lines += lines.count(b"\n", before, end)
             self._end_line, self._end, before = self._lines, self._scanned + end, end
         self._ended = counts[-1] if counts else self._ended
-        self._places += (cuts.places + self._scanned).tolist()
+        self._places += (places + self._scanned).tolist()
         self._counts += counts
         if cuts.last:
             self._last = self._scanned + cuts.last
