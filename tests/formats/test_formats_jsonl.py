@@ -270,3 +270,14 @@ def test_shared_files(shared_data: Path, tmp_path: Path, name: str, count: int) 
 
 def _size(blocks: list[list[int]]) -> int:
     return sum(end - start for start, end in blocks)
+
+
+def test_words_that_are_no_utf8_are_skipped(tmp_path: Path) -> None:
+    """Found by fuzzing: the compiled reader copied such words into the treebank, where they could not be shown."""
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b'{"words": ["a", "b"], "constituents": []}\n{"words": ["\x80"], "constituents": []}\n')
+    bank = treeavg.read(path, on_error="skip")
+    assert bank.lengths.tolist() == [2, 0]
+    assert [view.tokens for view in bank] == [["a", "b"], []]
+    with pytest.raises(FormatError, match=r"a\.jsonl:2:13: expected UTF-8, got the byte 0x80"):
+        treeavg.read(path)

@@ -136,6 +136,52 @@ def read_json(path: Path) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
+def sealed(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a record with the SHA-256 of itself, so that damage shows.
+
+    Parameters
+    ----------
+    record : mapping
+        What JSON can hold.
+
+    Returns
+    -------
+    dict
+
+    Examples
+    --------
+    >>> unsealed(sealed({"a": 1}))
+    {'a': 1}
+    """
+    return {**record, "seal": _seal(record)}
+
+
+def unsealed(record: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return a record without its seal; None where that does not fit.
+
+    Parameters
+    ----------
+    record : mapping or None
+        From `sealed`, through a file.
+
+    Returns
+    -------
+    dict or None
+
+    Examples
+    --------
+    >>> unsealed({**sealed({"a": 1}), "a": 2}) is None
+    True
+    """
+    content = {name: value for name, value in (record or {}).items() if name != "seal"}
+    return content if record is not None and record.get("seal") == _seal(content) else None
+
+
+def _seal(record: Mapping[str, Any]) -> str:
+    text = json.dumps(record, sort_keys=True, ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def make_folder(folder: Path) -> None:
     """Make a folder and those above it.
 

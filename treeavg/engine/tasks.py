@@ -10,7 +10,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from treeavg.engine.manifest import FORMAT, digest_of, input_stamp, make_folder, read_json, record_path, write_json
+from treeavg.engine.manifest import (
+    FORMAT,
+    digest_of,
+    input_stamp,
+    make_folder,
+    read_json,
+    record_path,
+    sealed,
+    unsealed,
+    write_json,
+)
 from treeavg.engine.shards import Shard
 from treeavg.errors import FileError, TreeavgError
 from treeavg.formats.files import AtomicFile
@@ -92,7 +102,7 @@ def run_shard(task: Task) -> dict[str, Any]:
             f"cluster: expected treeavg {task.version} on every worker, got {__version__}. Install the same everywhere."
         )
     path = None if task.folder is None else record_path(Path(task.folder), task.kind, task.shard.name)
-    known = None if path is None else read_json(path)
+    known = None if path is None else unsealed(read_json(path))
     if known is not None and _fits(known, task):
         return {**known, "seconds": time.perf_counter() - begun, "reused": True}
     before = [input_stamp(name) for name in task.shard.paths]
@@ -121,7 +131,7 @@ def run_shard(task: Task) -> dict[str, Any]:
         "result": result,
     }
     if path is not None:
-        write_json(path, record)
+        write_json(path, sealed(record))
     return {**record, "seconds": time.perf_counter() - begun, "reused": False}
 
 

@@ -227,8 +227,8 @@ class SentenceFeed:
 
     def _show(self, lines: bytes) -> None:
         cuts = self._cutter.cuts(lines)
-        # Of cuts behind equally many sentences the first is where a sentence ends; the others, such as blank lines without
-        # end, are not worth their memory.
+        # Of cuts behind equally many sentences the first is where a sentence ends; the others, such as blank lines
+        # without end, are not worth their memory.
         firsts = np.diff(cuts.sentences, prepend=self._ended) > 0
         places, counts = cuts.places[firsts], cuts.sentences[firsts].tolist()
         before = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import io
 import os
+import secrets
 import stat
 import sys
 import tempfile
@@ -148,6 +149,26 @@ class ByteSource:
             self._raw.close()
 
 
+def _unnamed(folder: str) -> int | None:
+    """Open a file without a name in a folder, so that a killed process leaves nothing; None where that cannot be."""
+    if not hasattr(os, "O_TMPFILE") or not os.path.isdir("/proc/self/fd"):
+        return None
+    try:
+        return os.open(folder or ".", os.O_TMPFILE | os.O_RDWR, 0o600)
+    except OSError:
+        return None  # not on this file system; or the folder's fault, which a named file will meet too
+
+
+def _give_name(handle: int, path: str) -> None:
+    """Give an unnamed file a name that no other has."""
+    folder = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        # With a folder's handle Python calls linkat(), which can follow the link that stands for the file.
+        os.link(f"/proc/self/fd/{handle}", path, src_dir_fd=folder, follow_symlinks=True)
+    finally:
+        os.close(folder)
+
+
 class Joiner(Protocol):
     """Puts pieces of a format that has a frame around them into a file."""
 
@@ -187,6 +208,7 @@ class AtomicFile:
 
     def __enter__(self) -> AtomicFile:
         self._temporary: str | None = None
+        self._later: str | None = None  # the name that a file without one gets at the end
         self._joiner: Joiner | None = None
         try:
             self._raw = self._open()
@@ -219,11 +241,12 @@ class AtomicFile:
             os.umask(umask)
             mode = 0o666 & ~umask
         folder = os.path.dirname(self._real)
-        handle, self._temporary = tempfile.mkstemp(
-            prefix=f".{os.fsencode(os.path.basename(self._real))[:100].decode(errors='ignore')}.",
-            suffix=".tmp",
-            dir=folder,
-        )
+        prefix = f".{os.fsencode(os.path.basename(self._real))[:100].decode(errors='ignore')}."
+        handle = _unnamed(folder)
+        if handle is None:
+            handle, self._temporary = tempfile.mkstemp(prefix=prefix, suffix=".tmp", dir=folder)
+        else:
+            self._later = os.path.join(folder, f"{prefix}{secrets.token_hex(4)}.tmp")
         os.fchmod(handle, mode)
         return open(handle, "wb")
 
@@ -262,10 +285,14 @@ class AtomicFile:
             while block := self._raw.read(BLOCK):
                 sys.stdout.buffer.write(block)
             sys.stdout.buffer.flush()
-        elif self._temporary is not None:
+        elif self._temporary is not None or self._later is not None:
             self._raw.flush()
             os.fsync(self._raw.fileno())
+            if self._later is not None:
+                _give_name(self._raw.fileno(), self._later)
+                self._temporary = self._later
             self._raw.close()
+            assert self._temporary is not None
             os.replace(self._temporary, self._real)
             self._temporary = None
         else:

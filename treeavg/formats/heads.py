@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
+
 import numpy as np
+from numpy.typing import NDArray
 
 from treeavg.dependency import DependencyTreebank
 from treeavg.errors import FormatError, Problem, quote
@@ -71,6 +74,10 @@ def _parse(chunk: Chunk) -> tuple[DependencyTreebank, list[Problem]]:
     bank = DependencyTreebank(lengths[:count].copy(), heads[:total].copy())
     for sentence, _, what in faults(bank, every=chunk.skip):
         found[sentence] = f"{places.line(sentence)}: {what}"
+    for index in _marked(data, id_begins[:count], id_ends[:count]):
+        found.setdefault(
+            index, f"{places.line(index)}: expected an id, got a byte-order mark inside the file. Delete it."
+        )
     if found and not chunk.skip:
         raise FormatError(found[min(found)])
     known = {problem.sentence: problem for problem in problems}
@@ -82,6 +89,15 @@ def _parse(chunk: Chunk) -> tuple[DependencyTreebank, list[Problem]]:
     kept = bank.heads[np.repeat(good, bank.lengths)]
     bank = DependencyTreebank(np.where(good, bank.lengths, 0).astype(np.int32), kept, ids=ids)
     return bank, [known[sentence] for sentence in sorted(known)]
+
+
+def _marked(data: NDArray[np.uint8], begins: NDArray[np.int64], ends: NDArray[np.int64]) -> list[int]:
+    """Return the lines whose id begins with a byte-order mark, as where files were put end to end: it would get lost."""
+    return [
+        index
+        for index in np.flatnonzero((ends - begins >= 3) & (data[np.minimum(begins, len(data) - 1)] == 0xEF)).tolist()
+        if data[begins[index] : begins[index] + 3].tobytes() == codecs.BOM_UTF8
+    ]
 
 
 def _explain(where: str, chunk: Chunk, code: int, position: int) -> str:

@@ -32,7 +32,7 @@ def _parse(chunk: Chunk) -> tuple[Treebank, list[Problem]]:
     if plain is not None:
         bank, checked = plain, True
         try:
-            chunk.checked()  # words are copied as they are, so they must be UTF-8
+            checked = not chunk.checked()[1]  # words are copied as they are, so they must be UTF-8, also under skip
             bank.validate()
         except FormatError:
             checked = False

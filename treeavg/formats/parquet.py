@@ -92,7 +92,7 @@ class TableBatches:
             self._file = parquet.ParquetFile(os.fspath(path), memory_map=False, pre_buffer=False, buffer_size=1 << 20)
             schema = self._file.schema_arrow
             self._count = int(self._file.metadata.num_rows)
-        except (self._pa.ArrowException, OSError) as error:
+        except (self._pa.ArrowException, OSError, UnicodeDecodeError) as error:  # names of columns, too, may be damaged
             self.close()
             raise self._damaged(error) from None
         try:
@@ -170,7 +170,7 @@ class TableBatches:
                 batch = next(batches)
             except StopIteration:
                 return
-            except (self._pa.ArrowException, OSError) as error:
+            except (self._pa.ArrowException, OSError, UnicodeDecodeError) as error:
                 raise self._damaged(error) from None
             bank = self._checked(self._reader.read(self._pa.Table.from_batches([batch])))
             self._decoded += len(bank)
