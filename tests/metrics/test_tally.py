@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import random
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,7 @@ import pytest
 from treeavg import ArgumentError, DependencyTreebank, Treebank, metrics
 from treeavg.alignment import Places
 from treeavg.metrics import AgreementTally, LabelCounts, Tally, agreement, label_recall, score
-from treeavg.metrics.base import added
+from treeavg.metrics.exact import more, rounded
 
 
 def spans(generator: random.Random, length: int) -> list[tuple[int, int]]:
@@ -116,17 +118,20 @@ def test_batches_add_up(case: int, size: int, convention: str) -> None:
     )
 
 
-def test_sums_are_those_of_numpy() -> None:
-    """Sentence after sentence, as NumPy sums the rows of a table; so numbers are those of earlier versions."""
-    terms = np.random.default_rng(0).random((5000, 2))
-    total = np.zeros(2)
-    for begin in range(0, 5000, 37):
-        total = added(total, terms[begin : begin + 37])
-    slow = np.zeros(2)
-    for row in terms:
-        slow = slow + row
-    assert total.tolist() == slow.tolist() == terms.sum(axis=0).tolist()
-    assert added(slow, np.zeros((0, 2))).tolist() == slow.tolist()
+def test_sums_are_exact() -> None:
+    """Rounded once, whatever the batches and the order; counts, ratios, large and small numbers."""
+    generator = np.random.default_rng(0)
+    terms = np.stack([
+        generator.random(5000), generator.integers(0, 50, 5000), 1e18 * generator.standard_normal(5000),
+        generator.integers(0, 1 << 62, 5000).astype(float),
+    ], axis=1)  # fmt: skip
+    expected = [math.fsum(column) for column in terms.T.tolist()]
+    for size, rows in ((37, terms), (5000, terms[::-1])):
+        total = [Fraction(0)] * 4
+        for begin in range(0, 5000, size):
+            total = more(total, rows[begin : begin + size])
+        assert rounded(total).tolist() == expected
+    assert more(total, np.zeros((0, 4))) == total
 
 
 @pytest.mark.parametrize("size", [1, 13, 1000])

@@ -92,7 +92,7 @@ def _parse(chunk: Chunk) -> tuple[DependencyTreebank, list[Problem]]:
 
 
 def _marked(data: NDArray[np.uint8], begins: NDArray[np.int64], ends: NDArray[np.int64]) -> list[int]:
-    """Return the lines whose id begins with a byte-order mark, as where files were put end to end: it would get lost."""
+    """Return the lines whose id begins with a byte-order mark, as where files were put end to end; it would be lost."""
     return [
         index
         for index in np.flatnonzero((ends - begins >= 3) & (data[np.minimum(begins, len(data) - 1)] == 0xEF)).tolist()

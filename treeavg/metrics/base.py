@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from treeavg.errors import ArgumentError, quote
+from treeavg.metrics.exact import more, rounded
 
 #: Upper ends of the classes of sentence length in tables.
 LENGTH_CLASSES = (10, 20, 30, 40)
@@ -183,29 +185,6 @@ class Score:
         return sums.rows()
 
 
-def added(before: NDArray[np.float64], terms: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Add terms one sentence after another, so that sums do not depend on the size of batches.
-
-    Parameters
-    ----------
-    before : ndarray of float64, shape (C,)
-        The sums so far.
-    terms : ndarray of float64, shape (S, C)
-        Of further sentences.
-
-    Returns
-    -------
-    ndarray of float64, shape (C,)
-
-    Examples
-    --------
-    >>> added(np.zeros(2), np.array([[0.5, 1], [0.25, 1]])).tolist()
-    [0.75, 2.0]
-    """
-    sums: NDArray[np.float64] = np.add.accumulate(np.concatenate([before[None], terms]), axis=0)[-1]
-    return sums
-
-
 class LengthSums:
     """Sums of a metric's terms by classes of sentence length.
 
@@ -229,7 +208,7 @@ class LengthSums:
         self._metric = metric
         self._bounds: list[tuple[int, int | None]] = list(zip([0, *ends], [*ends, None], strict=True))
         self._counts = [0] * len(self._bounds)
-        self._sums: list[Any] = [None] * len(self._bounds)
+        self._sums: list[list[Fraction]] = [[] for _ in self._bounds]
 
     def add(self, statistics: Statistics, terms: NDArray[np.float64]) -> None:
         """Add sentences with their terms."""
@@ -238,14 +217,18 @@ class LengthSums:
             if high is not None:
                 mask &= statistics.lengths <= high
             if mask.any():
-                before = self._sums[place]
-                self._sums[place] = added(np.zeros(terms.shape[1]) if before is None else before, terms[mask])
+                before = self._sums[place] or [Fraction(0)] * terms.shape[1]
+                self._sums[place] = more(before, terms[mask])
                 self._counts[place] += int(mask.sum())
 
     def rows(self) -> list[tuple[str, int, float]]:
         """Return name, sentences and value of each class that has sentences."""
         return [
-            (f"{low + 1}-{high}" if high is not None else f"{low + 1}+", count, float(self._metric.finish(sums)))
+            (_class_name(low, high), count, float(self._metric.finish(rounded(sums))))
             for (low, high), count, sums in zip(self._bounds, self._counts, self._sums, strict=True)
             if count
         ]
+
+
+def _class_name(low: int, high: int | None) -> str:
+    return f"{low + 1}-{high}" if high is not None else f"{low + 1}+"

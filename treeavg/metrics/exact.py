@@ -32,10 +32,55 @@ def exact_sums(terms: NDArray[np.float64]) -> list[Fraction]:
     """
     sums = []
     for column in np.asarray(terms, np.float64).T:
+        if not (column != np.trunc(column)).any() and np.abs(column).sum() < 2.0**53:
+            sums.append(Fraction(int(column.sum())))  # counts
+            continue
         values, counts = np.unique(column, return_counts=True)  # few differ: they are ratios of small numbers
         parts = zip(values.tolist(), counts.tolist(), strict=True)
         sums.append(sum((Fraction(value) * count for value, count in parts), Fraction(0)))
     return sums
+
+
+def more(before: Sequence[Fraction], terms: NDArray[np.float64]) -> list[Fraction]:
+    """Add the terms of further sentences to exact sums.
+
+    Parameters
+    ----------
+    before : sequence of Fraction, length C
+        The sums so far.
+    terms : ndarray of float64, shape (S, C)
+        Finite.
+
+    Returns
+    -------
+    list of Fraction, length C
+
+    Examples
+    --------
+    >>> rounded(more([Fraction(1, 2), Fraction(1)], np.array([[0.25, 1.0]]))).tolist()
+    [0.75, 2.0]
+    """
+    return [one + other for one, other in zip(before, exact_sums(terms), strict=True)]
+
+
+def rounded(sums: Sequence[Fraction]) -> NDArray[np.float64]:
+    """Return exact sums as floating-point numbers.
+
+    Parameters
+    ----------
+    sums : sequence of Fraction, length C
+        Any.
+
+    Returns
+    -------
+    ndarray of float64, shape (C,)
+
+    Examples
+    --------
+    >>> rounded([Fraction(3, 4)])
+    array([0.75])
+    """
+    return np.array(list(map(float, sums)), np.float64)
 
 
 def as_text(sums: Sequence[Fraction]) -> list[str]:

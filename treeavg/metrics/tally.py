@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fractions import Fraction
 
 import numpy as np
-from numpy.typing import NDArray
 
 from treeavg.alignment import Places, Trees, align
 from treeavg.dependency import DependencyTreebank
 from treeavg.errors import ArgumentError, unknown
-from treeavg.metrics.base import LengthSums, Metric, Score, Signature, Statistics, added
+from treeavg.metrics.base import LengthSums, Metric, Score, Signature, Statistics
 from treeavg.metrics.constituency import (
     CONVENTIONS,
     constituency_metrics,
@@ -19,6 +19,7 @@ from treeavg.metrics.constituency import (
     sentence_f1,
 )
 from treeavg.metrics.dependency import DEPENDENCY_METRICS, count_heads, sentence_values
+from treeavg.metrics.exact import more, rounded
 from treeavg.treebank import Treebank
 from treeavg.version import __version__
 
@@ -78,7 +79,7 @@ class Tally:
         self._metrics: dict[str, Metric] = {}  # of the kind of trees, once that is known
         self._dependency = False
         self._continuous = True
-        self._sums: dict[str, NDArray[np.float64]] = {}
+        self._sums: dict[str, list[Fraction]] = {}
         self._lengths: dict[str, LengthSums] = {}
         self._kept: dict[str, list[Statistics]] = {}
         self._done = self._gold_missing = 0
@@ -133,7 +134,7 @@ class Tally:
         none = np.zeros(0, np.int64)
         empty = Statistics(none, np.zeros(0, np.int32), none, none, none, np.zeros(0, np.bool_))
         for name in names:
-            self._sums[name] = np.zeros(known[name].terms(empty).shape[1])
+            self._sums[name] = [Fraction(0)] * known[name].terms(empty).shape[1]
             self._lengths[name] = LengthSums(known[name])
             self._kept[name] = []
             self._scored[name] = self._missing[name] = 0
@@ -142,7 +143,7 @@ class Tally:
         statistics.sentences[:] += self._done
         for name in names:
             terms = self._metrics[name].terms(statistics)
-            self._sums[name] = added(self._sums[name], terms)
+            self._sums[name] = more(self._sums[name], terms)
             self._scored[name] += len(statistics)
             self._missing[name] += int(statistics.missing.sum())
             if self._by_length:
@@ -187,7 +188,7 @@ class Tally:
             if self._dependency:
                 raise ArgumentError(f"{self._places.names[0]}: expected a sentence to score, got none. Check the file.")
             raise nothing_to_score(self._places)
-        return float(self._metrics[name].finish(self._sums[name]))
+        return float(self._metrics[name].finish(rounded(self._sums[name])))
 
     def by_length(self, metric: str | None = None) -> list[tuple[str, int, float]]:
         """Return value and size of each class of sentence length; see `Score.by_length`."""
