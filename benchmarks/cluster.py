@@ -19,7 +19,8 @@ from pathlib import Path
 import psutil
 
 from benchmarks import common
-from treeavg.engine.manifest import digest_of, read_manifest
+from treeavg.engine.documents import digest_of
+from treeavg.engine.manifest import read_manifest
 
 SHARD = 25_000
 

@@ -13,8 +13,9 @@ from sharding import Broken, Shuffled, corpus, joined, treeavg, treeavg_raises, 
 
 from treeavg.engine import tasks
 from treeavg.engine.cluster import ClusterError, InProcess
+from treeavg.engine.documents import digest_of
 from treeavg.engine.job import Job, Output, run_job
-from treeavg.engine.manifest import digest_of, read_manifest, record_path
+from treeavg.engine.manifest import read_manifest, record_path
 from treeavg.engine.shards import plan_shards
 from treeavg.engine.stream import Averaging, Reading
 from treeavg.engine.works import average_work, convert_work
@@ -142,6 +143,25 @@ def test_what_makes_a_shard_stale(tmp_path: Path, teachers: list[Path], monkeypa
     lines = (teachers[1] / "8.txt").read_text().splitlines(keepends=True)
     (teachers[1] / "8.txt").write_text("".join([lines[0].replace("T w", "T W"), *lines[1:]]))
     assert kept() == 3
+
+
+def test_damaged_records(tmp_path: Path, teachers: list[Path]) -> None:
+    """Whichever bit of a record is another, its shard is done again: nothing in it is believed."""
+    out = tmp_path / "out"
+    job = job_of(teachers, out)
+    run_job(job, InProcess())
+    manifest = (out / "manifest.json").read_bytes()
+    path = record_path(out, "average", "8")
+    whole_record = path.read_bytes()
+    generator = random.Random(0)
+    for _ in range(40):
+        spoilt = bytearray(whole_record)
+        spoilt[generator.randrange(len(spoilt) - 1)] ^= 1 << generator.randrange(8)
+        path.write_bytes(spoilt)
+        report = run_job(job, InProcess())
+        assert report.kept == 3
+        assert path.read_bytes() == whole_record
+        assert (out / "manifest.json").read_bytes() == manifest
 
 
 def test_another_job_is_refused(tmp_path: Path, teachers: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,8 +11,8 @@ from typing import Any
 
 from treeavg.cli import cluster
 from treeavg.cli.parse import parse_batch
+from treeavg.engine.documents import digest_of
 from treeavg.engine.job import Job, Output, run_on, suffix_of
-from treeavg.engine.manifest import digest_of
 from treeavg.engine.works import Writers
 from treeavg.errors import ArgumentError
 from treeavg.formats import format_of

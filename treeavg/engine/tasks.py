@@ -10,17 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from treeavg.engine.manifest import (
-    FORMAT,
-    digest_of,
-    input_stamp,
-    make_folder,
-    read_json,
-    record_path,
-    sealed,
-    unsealed,
-    write_json,
-)
+from treeavg.engine.documents import digest_of, input_stamp, make_folder, read_json, sealed, unsealed, write_json
+from treeavg.engine.manifest import FORMAT, record_path
 from treeavg.engine.shards import Shard
 from treeavg.errors import FileError, TreeavgError
 from treeavg.formats.files import AtomicFile
