@@ -223,8 +223,18 @@ def test_a_pipe_as_output(tmp_path: Path) -> None:
 # ------------------------------------------------------------------ signals
 
 
+def writes_into(folder: Path, process: subprocess.Popen[bytes]) -> bool:
+    """Whether a process has begun a file in a folder: one without a name, or a hidden one."""
+    begun = (f"{folder.resolve()}/#", f"{folder.resolve()}/.out.txt.")
+    try:
+        handles = list(Path(f"/proc/{process.pid}/fd").iterdir())
+        return any(os.readlink(handle).startswith(begun) for handle in handles)
+    except OSError:
+        return False  # a file was closed, or the process has ended
+
+
 def interrupted(folder: Path, number: signal.Signals) -> tuple[int, bytes, bytes]:
-    """Start a long average, send a signal when its temporary file is there, return exit code and output."""
+    """Start a long average, send a signal when it has begun to write, return exit code and output."""
     long = "(X " + " ".join(["(X w)"] * 4000) + ")\n"
     (folder / "long.txt").write_text(long * 30)
     (folder / "out.txt").write_text("as it was")
@@ -233,7 +243,7 @@ def interrupted(folder: Path, number: signal.Signals) -> tuple[int, bytes, bytes
         cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=hear_ctrl_c,
     )  # fmt: skip
     deadline = time.monotonic() + 60
-    while len(os.listdir(folder)) < 3 and time.monotonic() < deadline and process.poll() is None:
+    while not writes_into(folder, process) and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.01)
     time.sleep(0.2)
     assert process.poll() is None, "the work was done before the signal"
