@@ -141,6 +141,7 @@ def test_convert(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "expected constituency trees to change" in capsys.readouterr().err
 
 
+@pytest.mark.compiled
 def test_weights_by_agreement(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Weights are estimated once, told, and the same as in Python; standard input cannot be read twice."""
     data = Path(__file__).resolve().parent.parent.parent / "data" / "teachers"

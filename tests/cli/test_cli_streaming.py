@@ -52,6 +52,7 @@ def numbers(arguments: list[str], folder: Path) -> object:
     return printed["values"] if "values" in printed else [system["scores"] for system in printed["systems"]]
 
 
+@pytest.mark.compiled
 @pytest.mark.parametrize("number", range(len(VERBS_OVER_TEACHERS)))
 def test_the_same_from_any_file(tmp_path: Path, number: int) -> None:
     """Every verb prints the same, whatever the teachers are stored in; one of them may come on standard input."""
@@ -77,6 +78,7 @@ def test_convert_there_and_back(tmp_path: Path, name: str) -> None:
         assert done == expected
 
 
+@pytest.mark.compiled
 def test_a_table_on_standard_output(tmp_path: Path) -> None:
     """`--output-format parquet` writes a table; averages go into tables too."""
     done = run("average", *TEACHERS, "--output-format", "parquet", check=True)
