@@ -217,3 +217,17 @@ def test_an_error_while_writing(tmp_path: Path) -> None:
         write_half(path)
     assert path.read_bytes() == b"as it was"
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_small_data_that_becomes_much_comes_in_the_size_asked_for(tmp_path: Path) -> None:
+    """A few bytes of Zstandard hold megabytes: no block is larger than what was asked for, and nothing is lost."""
+    path = tmp_path / "a.txt.zst"
+    content = (b"a" * 79 + b"\n") * 200_000
+    path.write_bytes(zstandard.ZstdCompressor().compress(content) * 2)
+    assert path.stat().st_size < 1024 * 3
+    source, blocks = ByteSource(path), []
+    while block := source.read(1 << 16):
+        blocks.append(block)
+    source.close()
+    assert max(map(len, blocks)) == 1 << 16
+    assert b"".join(blocks) == content * 2

@@ -36,6 +36,24 @@ def test_a_new_file_has_the_usual_permissions(tmp_path: Path) -> None:
     assert names(tmp_path) == ["out.txt"]
 
 
+@pytest.mark.parametrize("unnamed", [True, False])
+def test_nothing_is_seen_before_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unnamed: bool) -> None:
+    """A file has no name until it is whole; where the file system has no such files, a hidden one until then."""
+    if not unnamed:
+        monkeypatch.delattr(os, "O_TMPFILE", raising=False)
+    elif not hasattr(os, "O_TMPFILE"):
+        pytest.skip("there are no files without names here")
+    for content in (b"one", b"two"):
+        before = [path.name for path in tmp_path.iterdir()]
+        with AtomicFile(tmp_path / "a.txt") as file:
+            file.write(content)
+            new = [path.name for path in tmp_path.iterdir() if path.name not in before]
+            assert len(new) == (not unnamed)
+            assert all(name.startswith(".a.txt.") and name.endswith(".tmp") for name in new)
+        assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+        assert (tmp_path / "a.txt").read_bytes() == content
+
+
 def test_a_file_that_is_replaced_keeps_its_permissions(tmp_path: Path) -> None:
     """Mode bits stay."""
     path = tmp_path / "out.txt"

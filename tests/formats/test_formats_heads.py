@@ -313,3 +313,15 @@ def test_concatenated_ids() -> None:
     part = DependencyTreebank.from_heads([[0]], ids=["x"])
     joined = DependencyTreebank.concatenate([part, part])
     assert joined.ids == StringColumn.of(["x", "x"])
+
+
+def test_a_byte_order_mark_in_an_id(tmp_path: Path) -> None:
+    """Found by fuzzing: at the beginning of another file it would be lost; at the file's own it is dropped."""
+    path = tmp_path / "a.heads"
+    path.write_bytes("\ufeff7 0\n\ufeff8 0\n9 0\n".encode())
+    with pytest.raises(FormatError, match="heads:2: expected an id, got a byte-order mark"):
+        treeavg.read(path)
+    bank = treeavg.read(path, on_error="skip")
+    assert bank.lengths.tolist() == [1, 0, 1]
+    assert bank.ids is not None
+    assert list(bank.ids) == ["7", "", "9"]

@@ -443,3 +443,19 @@ def test_schema_is_in_the_docs() -> None:
         for field in arrow.schema(kind):
             kind_of_values = str(field.type).replace("item: ", "").replace(" not null", "")
             assert f"| `{field.name}` | `{kind_of_values}` |" in text, (kind, field.name)
+
+
+@pytest.mark.parametrize("name", [b"length", b"starts", b"tokens", b"element"])
+def test_a_damaged_name_of_a_column(tmp_path: Path, name: bytes) -> None:
+    """Found by fuzzing: pyarrow raises a UnicodeDecodeError for names that are no UTF-8."""
+    path = tmp_path / "a.parquet"
+    treeavg.write(SMALL, path)
+    whole, place, refused = path.read_bytes(), -1, 0
+    while (place := whole.find(name, place + 1)) >= 0:
+        path.write_bytes(whole[:place] + b"\xed" + whole[place + 1 :])
+        try:
+            assert treeavg.read(path) == SMALL
+        except FormatError as error:
+            assert "\n" not in str(error)
+            refused += 1
+    assert refused
