@@ -453,9 +453,10 @@ def test_a_damaged_name_of_a_column(tmp_path: Path, name: bytes) -> None:
     whole, place, refused = path.read_bytes(), -1, 0
     while (place := whole.find(name, place + 1)) >= 0:
         path.write_bytes(whole[:place] + b"\xed" + whole[place + 1 :])
+        found: object
         try:
-            assert treeavg.read(path) == SMALL
+            found = treeavg.read(path)
         except FormatError as error:
-            assert "\n" not in str(error)
-            refused += 1
+            found, refused = str(error), refused + 1
+        assert found == SMALL or (isinstance(found, str) and "\n" not in found)
     assert refused
