@@ -156,7 +156,7 @@ def _whole_run(case: Case, folder: Path, forks: Any) -> dict[str, object]:
 
 def _wait(process: Any, folder: Path, pattern: str) -> float:
     """Wait until there is such a file, or the process has ended; return when that was."""
-    while process.poll() is None and not any(folder.glob(pattern)):
+    while process.poll() is None and not processes.has_begun(process.pid, folder, pattern):
         time.sleep(0.003)
     return time.monotonic()
 
@@ -175,13 +175,14 @@ def _one(case: Case, folder: Path, forks: Any, known: dict[str, Any], seed: str)
         else:
             _wait(process, here, case.begun)
             time.sleep((moment - EARLY) / (1 - EARLY) * (known["seconds"] - known["ready"]))
+        begun = processes.has_begun(process.pid, here, case.begun)
         process.kill()
         if process.wait() == 0:
             found["late"] += 1
             continue
         found["kills"] += 1
         found["left"] += bool(processes.debris(here))
-        found["early"] += not any((here / "out").iterdir())
+        found["early"] += not begun
         found["failed"] += not _absent_or_whole(case, here, str(known["whole"]))
     if not found["kills"]:
         return found

@@ -50,6 +50,17 @@ def start(*words: object, folder: Path, **more: str) -> subprocess.Popen[bytes]:
         )
 
 
+def has_begun(pid: int, folder: Path, pattern: str) -> bool:
+    """Tell whether there is a file in a folder, or the process has one open there that has no name yet."""
+    if any(folder.glob(pattern)):
+        return True
+    place = f"{(folder / pattern).parent.resolve()}/#"
+    try:
+        return any(os.readlink(handle).startswith(place) for handle in Path(f"/proc/{pid}/fd").iterdir())
+    except OSError:
+        return False  # a file was closed meanwhile, or the process has ended
+
+
 class Forks:
     """Starts ``treeavg`` as forks of a process that has imported everything already; see `fork_server`."""
 
@@ -84,24 +95,24 @@ class Fork:
     """What `subprocess.Popen` would be, of a fork."""
 
     def __init__(self, forks: Forks, number: int) -> None:
-        self._forks, self._number, self._code = forks, number, -1
+        self._forks, self.pid, self._code = forks, number, -1
 
     def poll(self) -> int | None:
         """Return the exit code, None while it runs; a kill counts as 247."""
         if self._code < 0:
-            self._code = self._forks.ask("poll", self._number)
+            self._code = self._forks.ask("poll", self.pid)
         return self._code if self._code >= 0 else None
 
     def wait(self) -> int:
         """Wait for the end."""
         if self._code < 0:
-            self._code = self._forks.ask("wait", self._number)
+            self._code = self._forks.ask("wait", self.pid)
         return self._code
 
     def kill(self) -> None:
         """Send SIGKILL."""
         if self.poll() is None:
-            os.kill(self._number, signal.SIGKILL)
+            os.kill(self.pid, signal.SIGKILL)
 
 
 def refused(done: subprocess.CompletedProcess[bytes], *parts: str) -> str | None:
