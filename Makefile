@@ -39,7 +39,7 @@ test-nojit: $(VENV)/.test
 		tests --ignore=tests/parsers --ignore=tests/distill/sequences
 
 test-bounds: $(VENV)/.test
-	NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=$(VENV)/boundscheck $(BIN)/python -m pytest -q \
+	NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=$(abspath $(VENV))/boundscheck $(BIN)/python -m pytest -q \
 		-m "not slow and not compiled" tests --ignore=tests/parsers --ignore=tests/distill/sequences
 
 test-slow: $(VENV)/.test
