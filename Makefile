@@ -8,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo demo-train test test-modes test-jit test-nojit test-bounds test-slow test-browser check format data bench clean
+.PHONY: demo demo-train test test-trees test-others test-jit test-nojit test-bounds test-slow test-browser check format data bench clean
 
 demo: $(VENV)/.installed
 	mkdir -p build
@@ -18,15 +18,20 @@ demo-train: $(VENV)/.test
 	$(BIN)/python data/train.py --work build/demo
 	$(BIN)/treeavg demo
 
-# The first mode takes about three times as long as the others together, and one core: both at the same time, torch on
-# one thread in each.
-test test-modes test-jit test-nojit test-bounds: export OMP_NUM_THREADS = 1
+# Two halves of about the same length at the same time, a core each, torch on one thread: the compiled suite without
+# language models; and the other two modes, then language models.
+SEQUENCES := tests/distill/sequences treeavg/distill/sequences
+test test-trees test-others test-jit test-nojit test-bounds: export OMP_NUM_THREADS = 1
 
 test: $(VENV)/.test
-	$(MAKE) --jobs 2 --output-sync=target test-jit test-modes
+	$(MAKE) --jobs 2 --output-sync=target test-trees test-others
 
-test-modes: test-nojit
+test-trees: $(VENV)/.test
+	$(BIN)/python -m pytest -q -m "not slow" $(addprefix --ignore=,$(SEQUENCES))
+
+test-others: test-nojit
 	$(MAKE) test-bounds
+	$(BIN)/python -m pytest -q -m "not slow" $(SEQUENCES)
 
 # The whole suite, compiled.
 test-jit: $(VENV)/.test

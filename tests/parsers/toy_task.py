@@ -189,6 +189,7 @@ def main(arguments: Sequence[str]) -> None:
     torch.set_num_threads(1)
     parsers.training.reports.draw_metrics = lambda records, path: False  # type: ignore[assignment]  # importing matplotlib takes 1 s
     if pause := options.get("slow_sync"):
+        vars(os).pop("O_TMPFILE", None)  # as where half-written files have names, so that they are seen
         sync = os.fsync
 
         def slow(handle: int) -> None:
