@@ -160,7 +160,7 @@ def odd_paths(folder: Path, seed: int) -> Iterator[str | None]:
     (folder / "folder").mkdir()
     (folder / "loop").symlink_to("loop")
     for path, says in (
-        ("folder", ""),  # several files, for verbs that take shards
+        ("folder", ""),  # shards for a verb that writes no file
         ("/proc/self/mem", "Input/output error"),
         ("loop", "symbolic links"),
         ("a" * 300, "File name too long"),
@@ -168,7 +168,7 @@ def odd_paths(folder: Path, seed: int) -> Iterator[str | None]:
         ("/dev/null", "an empty file"),
     ):
         for words in (["average", path, good], ["convert", path], ["score", "--gold", path, good], ["show", path]):
-            shards = "Is a directory" if words[0] == "show" else "expected shards, got no file there"
+            shards = "expected shards, got no file there" if words[0] == "score" else "Is a directory"
             yield refused(run(*words, folder=folder), says or shards)
 
 
