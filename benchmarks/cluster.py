@@ -19,8 +19,8 @@ from pathlib import Path
 import psutil
 
 from benchmarks import common
-from treeavg.engine.documents import digest_of
 from treeavg.engine.manifest import read_manifest
+from treeavg.formats.files import file_digest
 
 SHARD = 25_000
 
@@ -70,7 +70,7 @@ def run(teachers: Sequence[Path], scratch: Path, sentences: int) -> None:
     one, cluster, here = scratch / "one.txt", scratch / "cluster", scratch / "here"
     rows = [["run", "seconds", "CPU seconds", "largest process, MB", "equal to one process"]]
     rows.append(["one process, --jobs 1", *timed(common.treeavg("average", *whole, "-o", one, "--jobs", "1")), ""])
-    expected = digest_of(one)
+    expected = file_digest(one)
     shutil.rmtree(scratch / "whole")
     command = common.treeavg("average", *teachers, "-o", here, "--jobs", "1")
     rows.append(["shards, this process, --jobs 1", *timed(command), same(here, expected)])
@@ -85,7 +85,7 @@ def run(teachers: Sequence[Path], scratch: Path, sentences: int) -> None:
     print(f"\nread {read / sentences:,.0f} bytes a sentence, written {written / sentences:,.0f}")
     begun = time.process_time()
     for path in teachers[0].iterdir():
-        digest_of(path)
+        file_digest(path)
     size = sum(path.stat().st_size for path in teachers[0].iterdir())
     print(f"SHA-256: {size / (time.process_time() - begun) / 1e6:,.0f} MB a CPU second")
 

@@ -236,7 +236,7 @@ def _refusing_others(folder: Path, kind: str) -> Iterator[None]:
         raise FormatError(
             f"{folder / DOCUMENT}: expected what a parser of the kind {kind!r} is made of, got {got}. Restore the "
             "folder from a copy, or train and save again."
-        ) from None
+        ) from error
 
 
 def _checksum(document: Mapping[str, Any]) -> str:
@@ -285,7 +285,8 @@ def _write_weights(path: Path, tensors: dict[str, Tensor], kind: str) -> dict[st
 def _read_weights(folder: Path, document: Mapping[str, Any]) -> dict[str, Tensor]:
     if document["weights"] is None:
         return {}
-    from parsers.storage import file_digest, read_tensors
+    from parsers.storage import read_tensors
+    from treeavg.formats.files import file_digest
 
     name = document["weights"]["file"]
     if name not in WEIGHTS:  # so that nothing outside of the folder is read

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from treeavg.errors import FormatError, quote
-from treeavg.formats.files import AtomicFile, explain
+from treeavg.formats.files import AtomicFile, explain, sync_folder
 
 #: Bytes of the largest JSON file that is read: a vocabulary of a million words takes some 20 MB.
 LIMIT = 1 << 28
@@ -118,27 +118,3 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise FormatError(f"{path}: expected a JSON object, got {quote(value)}. Restore the file from a copy.")
     return value
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder as lasting as the files' content.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        Some file systems cannot do it for folders; that is not an error.
-
-    Examples
-    --------
-    >>> sync_folder(Path("."))
-    """
-    try:
-        handle = os.open(folder, os.O_RDONLY)
-    except OSError:
-        return
-    try:
-        os.fsync(handle)
-    except OSError:
-        pass  # the file itself was synced, and a rename is all or nothing anyway
-    finally:
-        os.close(handle)

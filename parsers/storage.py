@@ -20,9 +20,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from parsers.json_files import canonical_json, sync_folder
+from parsers.json_files import canonical_json
 from treeavg.errors import FileError, FormatError, unknown
-from treeavg.formats.files import BLOCK, AtomicFile, explain
+from treeavg.formats.files import BLOCK, AtomicFile, explain, sync_folder
 
 #: Names of dtypes in a header.
 DTYPES = {
@@ -226,36 +226,3 @@ def _digest_of(path: Path, digest: str) -> str:
         while block := file.read(BLOCK):
             found.update(block)
     return found.hexdigest()
-
-
-def file_digest(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file.
-
-    Returns
-    -------
-    str
-        64 hexadecimal digits.
-
-    Raises
-    ------
-    FileError
-        It cannot be read.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> path = Path(tempfile.mkdtemp()) / "a"
-    >>> _ = path.write_bytes(b"")
-    >>> file_digest(path)[:8]
-    'e3b0c442'
-    """
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise explain(os.fspath(path), "read", error) from None

@@ -13,13 +13,13 @@ from sharding import Broken, Shuffled, corpus, joined, treeavg, treeavg_raises, 
 
 from treeavg.engine import tasks
 from treeavg.engine.cluster import ClusterError, InProcess
-from treeavg.engine.documents import digest_of
 from treeavg.engine.job import Job, Output, run_job
 from treeavg.engine.manifest import read_manifest, record_path
 from treeavg.engine.shards import plan_shards
 from treeavg.engine.stream import Averaging, Reading
 from treeavg.engine.works import average_work, convert_work
 from treeavg.errors import ArgumentError, FileError, FormatError, TreeavgError
+from treeavg.formats.files import file_digest
 
 
 @pytest.fixture
@@ -65,9 +65,9 @@ def test_shards_equal_one_process(tmp_path: Path, teachers: list[Path], options:
     assert [entry["first"] for entry in manifest["shards"]] == [0, 5, 6, 13]
     for entry in manifest["shards"]:
         written = entry["files"]["trees"]
-        assert written["sha256"] == digest_of(out / written["path"])
+        assert written["sha256"] == file_digest(out / written["path"])
         assert [item["sha256"] for item in entry["inputs"]] == [
-            digest_of(folder / f"{entry['shard']}.txt") for folder in teachers
+            file_digest(folder / f"{entry['shard']}.txt") for folder in teachers
         ]
 
 

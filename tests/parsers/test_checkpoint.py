@@ -19,9 +19,10 @@ from messages import says
 from safetensors.torch import load_file, save_file
 
 from parsers.json_files import canonical_json, read_json, write_json
-from parsers.storage import DTYPES, DamagedFileError, file_digest, read_tensors, write_tensors
+from parsers.storage import DTYPES, DamagedFileError, read_tensors, write_tensors
 from parsers.training.checkpoint import Checkpoints
 from treeavg.errors import ArgumentError, FileError, FormatError
+from treeavg.formats.files import file_digest
 
 
 def some_tensors() -> dict[str, torch.Tensor]:

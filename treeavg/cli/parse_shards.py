@@ -11,12 +11,12 @@ from typing import Any
 
 from treeavg.cli import cluster
 from treeavg.cli.parse import parse_batch
-from treeavg.engine.documents import digest_of
 from treeavg.engine.job import Job, Output, run_on, suffix_of
 from treeavg.engine.works import Writers
 from treeavg.errors import ArgumentError
 from treeavg.formats import format_of
 from treeavg.formats.choosing import kind_of
+from treeavg.formats.files import file_digest
 from treeavg.formats.text import SentenceReader
 
 
@@ -121,4 +121,4 @@ def _kind_of(parser: Any, path: str, arguments: argparse.Namespace) -> str:
 
 def _digests(folder: Path) -> dict[str, str]:
     """Return the SHA-256 of each file of a saved parser: what the job's trees depend on."""
-    return {path.name: digest_of(path) for path in sorted(folder.iterdir()) if path.is_file()}
+    return {path.name: file_digest(path) for path in sorted(folder.iterdir()) if path.is_file()}

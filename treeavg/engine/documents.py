@@ -10,37 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from treeavg.errors import FileError
-from treeavg.formats.files import AtomicFile, explain
-
-
-def digest_of(path: str | os.PathLike[str]) -> str:
-    """Return the SHA-256 of a file's bytes.
-
-    Parameters
-    ----------
-    path : str or os.PathLike
-        The file.
-
-    Returns
-    -------
-    str
-        64 hexadecimal digits.
-
-    Raises
-    ------
-    FileError
-        It cannot be read.
-
-    Examples
-    --------
-    >>> digest_of(os.devnull)[:8]
-    'e3b0c442'
-    """
-    try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise explain(os.fspath(path), "read", error) from None
+from treeavg.formats.files import AtomicFile, explain, sync_folder
 
 
 def input_stamp(path: str) -> dict[str, Any]:
@@ -100,7 +70,7 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False, indent=1)
     with AtomicFile(path) as file:
         file.write(text.encode("utf-8", errors="surrogateescape") + b"\n")
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
@@ -200,17 +170,3 @@ def make_folder(folder: Path) -> None:
         raise FileError(
             f"{folder}: expected a folder to write into, got: {error.strerror or error}. Choose another path."
         ) from None
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the names in a folder as lasting as the files' content, where the file system can."""
-    try:
-        handle = os.open(folder, os.O_RDONLY)
-    except OSError:
-        return
-    try:
-        os.fsync(handle)
-    except OSError:
-        pass  # the file itself was synced, and a rename is all or nothing anyway
-    finally:
-        os.close(handle)

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from treeavg.engine.documents import digest_of, input_stamp, make_folder, read_json, sealed, unsealed, write_json
+from treeavg.engine.documents import input_stamp, make_folder, read_json, sealed, unsealed, write_json
 from treeavg.engine.manifest import FORMAT, record_path
 from treeavg.engine.shards import Shard
 from treeavg.errors import FileError, TreeavgError
-from treeavg.formats.files import AtomicFile
+from treeavg.formats.files import AtomicFile, file_digest
 from treeavg.version import __version__
 
 #: What a worker does with a shard: takes its files' paths, the job's options, a function for each output that takes
@@ -104,7 +104,7 @@ def run_shard(task: Task) -> dict[str, Any]:
             writers[name] = stack.enter_context(AtomicFile(output)).write
         result = task.work(task.shard.paths, task.options, writers, task.first or 0)
         # Inside, so that an input that changed leaves no output.
-        inputs = [{**stamp, "sha256": digest_of(stamp["path"])} for stamp in before]
+        inputs = [{**stamp, "sha256": file_digest(stamp["path"])} for stamp in before]
         for stamp in before:
             if input_stamp(stamp["path"]) != stamp:
                 raise FileError(
@@ -129,7 +129,7 @@ def run_shard(task: Task) -> dict[str, Any]:
 def _written(output: str, folder: str | None) -> dict[str, Any]:
     """Return what the record says of an output file."""
     relative = os.path.relpath(output, folder) if folder is not None else output
-    return {"path": relative, "bytes": os.stat(output).st_size, "sha256": digest_of(output)}
+    return {"path": relative, "bytes": os.stat(output).st_size, "sha256": file_digest(output)}
 
 
 def _fits(record: Mapping[str, Any], task: Task) -> bool:
@@ -153,11 +153,11 @@ def _same_input(known: Mapping[str, Any], path: str) -> bool:
     now = input_stamp(path)
     if now["bytes"] != known["bytes"]:
         return False
-    return bool(now["mtime_ns"] == known["mtime_ns"] or digest_of(path) == known["sha256"])
+    return bool(now["mtime_ns"] == known["mtime_ns"] or file_digest(path) == known["sha256"])
 
 
 def _same_output(known: Mapping[str, Any], path: str) -> bool:
     try:
-        return bool(os.stat(path).st_size == known["bytes"] and digest_of(path) == known["sha256"])
+        return bool(os.stat(path).st_size == known["bytes"] and file_digest(path) == known["sha256"])
     except OSError:
         return False

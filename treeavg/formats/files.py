@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import hashlib
 import io
 import os
 import secrets
@@ -48,6 +49,60 @@ def explain(path: str, action: str, error: OSError) -> FileError:
     }.get(type(error).__name__, "Free space or choose another path." if action == "write" else "Check the device.")
     reason = error.strerror or str(error)
     return FileError(f"{path}: expected a file to {action}, got: {reason}. {advice}")
+
+
+def file_digest(path: str | os.PathLike[str]) -> str:
+    """Return the SHA-256 of a file's bytes.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The file.
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits.
+
+    Raises
+    ------
+    FileError
+        It cannot be read.
+
+    Examples
+    --------
+    >>> file_digest(os.devnull)[:8]
+    'e3b0c442'
+    """
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise explain(os.fspath(path), "read", error) from None
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder as lasting as the files' content.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Some file systems cannot do it for folders; that is not an error.
+
+    Examples
+    --------
+    >>> sync_folder(Path("."))
+    """
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(handle)
+    except OSError:
+        pass  # the file itself was synced, and a rename is all or nothing anyway
+    finally:
+        os.close(handle)
 
 
 class ByteSource:
