@@ -113,7 +113,7 @@ def agree_work(paths: tuple[str, ...], options: Mapping[str, Any], write: Writer
     dict
         ``sentences``, ``problems``, ``continuous``, and ``pairs``: (K, K) sums of each metric that may be wanted.
     """
-    wanted = Columns(tokens=reading_of(options).check_tokens, labels=False)
+    wanted = Columns(tokens=reading_of(options).check_tokens, labels=options["metric"] == "las")
     banks, problems = _read(paths, options, [wanted] * len(paths))
     kind = [] if isinstance(banks[0], DependencyTreebank) else ["sentence-f1", "corpus-f1"]
     metrics = [options["metric"]] if options["metric"] else kind or ["uas"]
