@@ -94,3 +94,23 @@ def test_what_shards_cannot_do(folders: list[Path], capfd: pytest.CaptureFixture
         assert f"treeavg: {option}: expected files in one process, which it needs whole, got shards. " in (
             capfd.readouterr().err
         )
+
+
+def test_agreement_on_relations(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Relations are read where the metric looks at them, over shards as in files."""
+    trees = [[2, 0], [0, 1, 1], [2, 0]]
+    for name, relations in (("one", "abcdefg"), ("two", "abxdefy")):
+        (tmp_path / name).mkdir()
+        words = iter(relations)
+        bank = library.DependencyTreebank.from_heads(
+            trees,
+            tokens=[["w"] * len(heads) for heads in trees],
+            relations=[[next(words) for _ in own] for own in trees],
+        )
+        library.write(bank, tmp_path / f"{name}.conllu")
+        for number in range(3):
+            library.write(bank[number : number + 1], tmp_path / name / f"{number}.conllu")
+    one = printed(capfd, "agree", tmp_path / "one.conllu", tmp_path / "two.conllu", "--metric", "las")
+    many = printed(capfd, "agree", tmp_path / "one", tmp_path / "two", "--metric", "las")
+    assert one["values"] == many["values"]
+    assert one["values"][0][1] == pytest.approx(100 * 5 / 7)
