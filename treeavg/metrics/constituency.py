@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -295,7 +296,7 @@ class LabelCounts:
         if convention not in CONVENTIONS:
             raise unknown("convention", convention, CONVENTIONS)
         self._rules = CONVENTIONS[convention]
-        self._options = {"on_error": on_error, "check_tokens": check_tokens}
+        self._options: dict[str, Any] = {"on_error": on_error, "check_tokens": check_tokens}
         self._places = places or Places(("gold", "predicted"))
         self._done = self._scored = 0
         self._matched: Counter[str] = Counter()
@@ -306,7 +307,7 @@ class LabelCounts:
         if gold.labels is None and gold.token_count:
             raise ArgumentError("gold: expected labels, got trees without. Read them from a file that has labels.")
         places = self._places.behind(self._done)
-        statistics = count_matches(gold, predicted, self._rules, places=places, **self._options)  # type: ignore[arg-type]
+        statistics = count_matches(gold, predicted, self._rules, places=places, **self._options)
         self._done += len(gold)
         self._scored += len(statistics)
         marks = _marks(gold, predicted)
