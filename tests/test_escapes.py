@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from treeavg.escapes import escape_token, unescape_token
+from treeavg.strings import StringColumn
 
 PIECES = ["(", ")", "\\", "-", "L", "R", "B", "-LRB-", "-RRB-", "-LRB", "-RRB", "RB-", "é", "字", "😀", " ", "\n"]
 
@@ -56,3 +57,15 @@ def test_a_second_trip_changes_nothing(spelled: str) -> None:
     """Whatever a file spells, the word that it means is spelled so that it stays."""
     word = unescape_token(spelled)
     assert unescape_token(escape_token(word)) == word
+
+
+@given(words=st.lists(st.lists(st.sampled_from(PIECES), max_size=6).map("".join), max_size=8))
+def test_columns_are_changed_like_their_words(words: list[str]) -> None:
+    """A column is escaped where a word holds a piece; the twin takes every word."""
+    column = StringColumn.of(words)
+    escaped = column.changed(escape_token, [b"(", b")", b"RB"])
+    assert list(escaped) == list(map(escape_token, words))
+    assert escaped.changed(unescape_token, [b"RB"]) == column
+    assert column.changed(str.upper, ["字".encode()]) == StringColumn.of(
+        word.upper() if "字" in word else word for word in words
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -100,6 +100,46 @@ class StringColumn:
         """Return the strings at `indices` (int64, none negative), in that order."""
         counts = np.diff(self.offsets)[indices]
         return StringColumn(self.data[flat_ranges(self.offsets[:-1][indices], counts)], offsets_of(counts))
+
+    def changed(self, change: Callable[[str], str], pieces: Iterable[bytes]) -> StringColumn:
+        """Return the strings, those changed that hold one of some pieces.
+
+        Parameters
+        ----------
+        change : callable
+            Takes a string and returns another, the same one where it holds none of the pieces.
+        pieces : iterable of bytes
+            Not empty ones.
+
+        Returns
+        -------
+        StringColumn
+            This one where no string holds a piece.
+
+        Examples
+        --------
+        >>> list(StringColumn.of(["a", "(", "b"]).changed(lambda string: "-LRB-", [b"("]))
+        ['a', '-LRB-', 'b']
+        """
+        places = np.unique(np.concatenate([self._places_of(piece) for piece in pieces]))
+        if not len(places):
+            return self
+        encoded = [change(self[place]).encode() for place in places.tolist()]
+        begins, ends = self.offsets[places], self.offsets[places + 1]
+        parts: list[NDArray[np.uint8]] = []
+        for before, begin, new in zip([0, *ends[:-1].tolist()], begins.tolist(), encoded, strict=True):
+            parts += [self.data[before:begin], np.frombuffer(new, np.uint8)]
+        counts = np.diff(self.offsets)
+        counts[places] = [len(new) for new in encoded]
+        return StringColumn(np.concatenate([*parts, self.data[ends[-1] :]]), offsets_of(counts))
+
+    def _places_of(self, piece: bytes) -> NDArray[np.int64]:
+        """Return the places of strings that hold a piece, and perhaps of some at whose end one begins."""
+        room = max(len(self.data) - len(piece) + 1, 0)
+        found = np.ones(room, np.bool_)
+        for shift, byte in enumerate(piece):
+            found &= self.data[shift : room + shift] == byte
+        return np.searchsorted(self.offsets, np.flatnonzero(found), side="right") - 1
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, StringColumn):

@@ -14,7 +14,7 @@ import pytest
 from sharding import corpus, treeavg, whole
 
 import treeavg as library
-from treeavg.metrics.exact import added, as_text, exact_sums
+from treeavg.metrics.exact import as_text, exact_sums, from_text, rounded, together
 
 
 @pytest.fixture
@@ -35,7 +35,10 @@ def test_exact_sums() -> None:
     numbers = [generator.choice([generator.random(), 1e18 * generator.random(), -0.1, 1 / 3]) for _ in range(500)]
     table = np.array(numbers).reshape(-1, 2)
     parts = [as_text(exact_sums(table[first : first + 37])) for first in range(0, len(table), 37)]
-    assert added(parts).tolist() == [math.fsum(column) for column in table.T.tolist()]
+    total: list[Fraction] = []
+    for part in parts:
+        total = together(total, from_text(json.loads(json.dumps(part))))
+    assert rounded(total).tolist() == [math.fsum(column) for column in table.T.tolist()]
     assert exact_sums(np.zeros((0, 2))) == [Fraction(0), Fraction(0)]
 
 
@@ -85,15 +88,45 @@ def test_agreement(tmp_path: Path, folders: list[Path], capfd: pytest.CaptureFix
     assert error == "treeavg: 4 of 4 shards were done before and are kept.\n"
 
 
+def test_labels(folders: list[Path], capfd: pytest.CaptureFixture[str]) -> None:
+    """Recall by label adds up like the scores."""
+    gold, *systems = folders
+    for path in gold.glob("*.txt"):
+        path.write_text(path.read_text().replace("(X (X", "(Y (X"))
+    one = printed(capfd, "score", "--gold", whole(gold), *map(whole, systems), "--by-label")
+    many = printed(capfd, "score", "--gold", gold, *systems, "--by-label")
+    assert [own["by_label"] for own in one["systems"]] == [own["by_label"] for own in many["systems"]]
+    assert len(one["systems"][0]["by_label"]) > 1
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_shards_without_anything_to_score(tmp_path: Path, capfd: pytest.CaptureFixture[str], place: int) -> None:
+    """A shard of one-word sentences is no error, the first or a later one; nothing but such shards is."""
+    other = ("(S (A a) (B (C b) (D c)))\n", "(S (B (A a) (C b)) (D c))\n")
+    for name, tree in zip(("gold", "system"), other, strict=True):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"{place}.txt").write_text("(S (A a))\n")
+        (tmp_path / name / f"{1 - place}.txt").write_text(tree)
+    found = printed(capfd, "score", "--gold", tmp_path / "gold", tmp_path / "system", "--by-length", "--by-label")
+    assert found["systems"][0]["scores"]["sentence-f1"] == 0
+    assert found["systems"][0]["by_length"] == [["1-10", 1, 0.0]]
+    assert printed(capfd, "agree", tmp_path / "gold", tmp_path / "system")["values"] == [[100, 0], [0, 100]]
+    for name in ("gold", "system"):
+        (tmp_path / name / f"{1 - place}.txt").write_text("(S (A a))\n")
+    from treeavg.cli import main
+
+    assert main(["score", "--gold", str(tmp_path / "gold"), str(tmp_path / "system")]) == 2
+    assert "expected a sentence of two tokens or more to score, got none." in capfd.readouterr().err
+
+
 def test_what_shards_cannot_do(folders: list[Path], capfd: pytest.CaptureFixture[str]) -> None:
     """Tests of significance need every sentence at once."""
     from treeavg.cli import main
 
-    for option in ("--test", "--by-label"):
-        assert main(["score", "--gold", str(folders[0]), *map(str, folders[1:]), option]) == 2
-        assert f"treeavg: {option}: expected files in one process, which it needs whole, got shards. " in (
-            capfd.readouterr().err
-        )
+    assert main(["score", "--gold", str(folders[0]), *map(str, folders[1:]), "--test"]) == 2
+    assert "treeavg: --test: expected files in one process, which it needs whole, got shards. " in (
+        capfd.readouterr().err
+    )
 
 
 def test_agreement_on_relations(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

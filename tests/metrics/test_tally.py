@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import math
 import random
 from fractions import Fraction
@@ -156,6 +158,64 @@ def test_labels_add_up(size: int) -> None:
     for one, other in batches(gold, predicted, size=size):
         counts.add(one, other)
     assert counts.recall() == label_recall(gold, predicted)
+
+
+def through_json(tally: Any, *others: Any) -> Any:
+    """The tally after it was written as JSON and read back."""
+    return type(tally).from_json(json.loads(json.dumps(tally.as_json())), *others)
+
+
+@pytest.mark.parametrize("case", range(len(CASES)))
+@pytest.mark.parametrize("cuts", [[40], [0, 5, 5, 30], [60]])
+def test_parts_add_up(case: int, cuts: list[int]) -> None:
+    """Tallies of parts, some empty, that went through JSON add up to that of the whole."""
+    gold, predicted = CASES[case]
+    for kinds in ((), ("span-f1", "uas-words") if case > 3 else ("discontinuous-f1", "sentence-f1")):
+        whole = Tally(kinds, on_error="skip", by_length=True)
+        whole.add(gold, predicted)
+        total = through_json(Tally(kinds))
+        for begin, end in itertools.pairwise([0, *cuts, len(gold)]):
+            part = Tally(kinds, on_error="skip", by_length=True)
+            if end > begin:
+                part.add(gold[begin:end], predicted[begin:end])
+            total.append(through_json(part))
+        assert total.metrics == whole.metrics
+        for name in whole.metrics:
+            assert total.value(name) == whole.value(name)
+            assert total.by_length(name) == whole.by_length(name)
+            assert total.signature(name) == whole.signature(name)
+            assert total.missing(name) == whole.missing(name)
+        assert (total.metric(), total.is_continuous) == (whole.metric(), whole.is_continuous)
+
+
+def test_parts_that_do_not_fit() -> None:
+    """Parts of two kinds or conventions; a metric that only one part has is dropped."""
+    one, two, other = Tally(), Tally(), Tally(convention="kim2019")
+    for tally, bank in ((one, constituency(1)), (two, dependency(1)), (other, constituency(1))):
+        tally.add(bank, bank)
+    for part in (two, other):
+        with pytest.raises(ArgumentError, match=r"^gold: expected scores of one kind of trees and one convention, got"):
+            one.append(part)
+    few = Tally(["recall", "corpus-f1"])
+    few.add(constituency(1), constituency(2))
+    one.append(few)
+    assert one.metrics == ["corpus-f1"]
+
+
+def test_labels_and_agreement_of_parts() -> None:
+    """The same for recall by label and for the table of agreement."""
+    gold, predicted = constituency(1), constituency(2)
+    counts, table = LabelCounts("standard"), AgreementTally(["a", "b"])
+    for begin, end in ((0, 31), (31, 90)):
+        part, own = LabelCounts("standard"), AgreementTally(["0", "1"])
+        part.add(gold[begin:end], predicted[begin:end])
+        own.add([gold[begin:end], predicted[begin:end]])
+        counts.append(through_json(part, "standard"))
+        table.append(through_json(own, ["x", "y"]))
+    assert counts.recall() == label_recall(gold, predicted)
+    expected = agreement([gold, predicted], names=["a", "b"])
+    assert table.result().values.tolist() == expected.values.tolist()
+    assert (table.result().names, table.result().signature) == (expected.names, expected.signature)
 
 
 def feed(tally: Any, *banks: Any) -> None:

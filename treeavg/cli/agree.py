@@ -60,26 +60,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _agreement(arguments: argparse.Namespace) -> Agreement:
     """Return the table of files, added up batch by batch in this process."""
-    from treeavg.alignment import Places
-    from treeavg.formats import AlignedReader, Columns
-    from treeavg.metrics import AgreementTally
+    from treeavg.engine.scoring import agreement_tally, open_compared
 
-    reader = AlignedReader(
-        arguments.teachers,
-        arguments.format,
-        encoding=arguments.encoding,
-        on_error=arguments.on_error,
-        jobs=arguments.jobs,
-        columns=[Columns(tokens=arguments.check_tokens, labels=arguments.metric == "las")] * len(arguments.teachers),
-    )
-    tally = AgreementTally(
-        running.short_names(arguments.teachers),
-        metric=arguments.metric,
-        convention=arguments.convention,
-        on_error=arguments.on_error,
-        check_tokens=arguments.check_tokens,
-        places=Places(tuple(item.name for item in reader.readers), files=True),
-    )
+    reading, metric, names = running.reading_of(arguments), arguments.metric, running.short_names(arguments.teachers)
+    reader = open_compared(arguments.teachers, reading, metric, arguments.jobs)
+    files = [item.name for item in reader.readers]
+    tally = agreement_tally(files, reading, metric, arguments.convention, names)
     with closing(reader), running.compiling_notice():
         for batch in running.watched(reader, "comparing", arguments):
             tally.add(batch)

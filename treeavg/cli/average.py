@@ -82,7 +82,7 @@ def _run_here(arguments: argparse.Namespace, averaging: Averaging) -> tuple[Aver
     from treeavg.engine.stream import average_stream, average_target, open_teachers
     from treeavg.formats.files import AtomicFile
 
-    reading = _reading(arguments)
+    reading = running.reading_of(arguments)
     averaging = _with_weights(arguments, [arguments.teachers], reading, averaging)
     reader = open_teachers(arguments.teachers, reading, averaging, jobs=arguments.jobs)
     with closing(reader):
@@ -105,7 +105,7 @@ def _run_sharded(arguments: argparse.Namespace, averaging: Averaging) -> tuple[A
     from treeavg.engine.works import average_work
 
     plan = cluster.plan(arguments, arguments.teachers)
-    reading = _reading(arguments)
+    reading = running.reading_of(arguments)
     averaging = _with_weights(arguments, [shard.paths for shard in plan.shards], reading, averaging)
     with closing(open_teachers(plan.shards[0].paths, reading, averaging, jobs=1)) as reader:
         formats = [own.format.name for own in reader.readers]
@@ -118,12 +118,6 @@ def _run_sharded(arguments: argparse.Namespace, averaging: Averaging) -> tuple[A
         arguments, "averaging", average_work, plan, chosen, target, {} if hits is None else {"hits": (hits, ".jsonl")}
     )
     return averaging, cluster.summary_of(report)
-
-
-def _reading(arguments: argparse.Namespace) -> Reading:
-    from treeavg.engine.stream import Reading
-
-    return Reading(arguments.format, arguments.encoding, arguments.on_error, arguments.check_tokens)
 
 
 def _with_weights(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from treeavg.errors import ArgumentError, Problem
 
 if TYPE_CHECKING:
+    from treeavg.engine.stream import Reading
     from treeavg.engine.summary import Summary
     from treeavg.formats import AlignedReader
 
@@ -310,6 +311,14 @@ def refuse_json_on_stdout(arguments: argparse.Namespace) -> None:
     """Raise where trees and the JSON summary would both go to standard output."""
     if arguments.json and arguments.output == "-":
         raise ArgumentError("--json: expected a file for the trees, got standard output for both. Pass -o FILE.")
+
+
+def reading_of(arguments: argparse.Namespace) -> Reading:
+    """Return how files are read."""
+    from treeavg.engine.stream import Reading
+
+    checked = getattr(arguments, "check_tokens", False)
+    return Reading(arguments.format, arguments.encoding, arguments.on_error, checked)
 
 
 def short_names(paths: list[str]) -> list[str]:

@@ -12,11 +12,8 @@ from treeavg.cli import cluster, options, running, sharded
 from treeavg.errors import ArgumentError
 
 if TYPE_CHECKING:
-    from treeavg.metrics import LabelCounts, Score, Tally
-
-#: What is shown of constituency trees, where all are continuous and where not.
-_CONTINUOUS = ("sentence-f1", "corpus-f1", "precision", "recall")
-_DISCONTINUOUS = ("corpus-f1", "continuous-f1", "discontinuous-f1", "precision", "recall")
+    from treeavg.engine.scoring import ScoreTables, Scoring
+    from treeavg.metrics import Score
 
 DESCRIPTION = """\
 Score parsers' trees against gold trees: constituency trees by F1 (the mean over sentences, pooled over the corpus; of
@@ -58,139 +55,60 @@ def register(verbs: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Add up each system's scores, batch by batch, and print tables."""
-    if cluster.is_wanted(arguments, [arguments.gold, *arguments.predicted]):
-        _show(*sharded.score(arguments), arguments)
-        return 0
-    if arguments.test and len(arguments.predicted) + 3 * arguments.baselines < 2:
+    from treeavg.engine.scoring import BASELINES, Scoring
+
+    over_shards = cluster.is_wanted(arguments, [arguments.gold, *arguments.predicted])
+    names = [*running.short_names(arguments.predicted), *(BASELINES if arguments.baselines else ())]
+    scoring = Scoring(
+        arguments.metric, arguments.convention, arguments.baselines, arguments.by_length, arguments.by_label,
+        keep=arguments.test,
+    )  # fmt: skip
+    if arguments.test and len(names) < 2:
         raise ArgumentError("--test: expected at least two files to compare, got 1. Name the systems to compare.")
-    tables = _Tables(arguments)
-    _read(arguments, tables)
-    tallies = tables.tallies
-    metrics = tables.shown()
-    result: dict[str, Any] = {
-        "gold": arguments.gold,
-        "systems": [
-            {"name": name, "scores": {metric: tally.value(metric) for metric in metrics}}
-            for name, tally in zip(tables.names, tallies, strict=True)
-        ],
-        "signatures": {metric: str(tallies[0].signature(metric)) for metric in metrics},
-    }
-    for place, (tally, entry) in enumerate(zip(tallies, result["systems"], strict=True)):
-        missing = tally.missing(metrics[0])
-        if missing:
-            entry["missing"] = missing
-        if arguments.by_length:
-            entry["by_length"] = tally.by_length(metrics[0])
-        if arguments.by_label:
-            entry["by_label"] = [(row.label, row.gold, row.recall) for row in tables.labels[place].recall()]
-    if arguments.test:
-        _add_tests(result, [tally.score(metrics[0]) for tally in tallies], arguments)
-    _show(result, metrics, arguments)
-    return 0
-
-
-def _show(result: dict[str, Any], metrics: list[str], arguments: argparse.Namespace) -> None:
-    """Print the result, for people or for machines."""
+    tables = sharded.score(arguments, scoring) if over_shards else _scored(arguments, scoring)
+    result, metrics = _result(tables, names, arguments)
     if arguments.json:
         json.dump(result, sys.stdout, ensure_ascii=False)
         print()
     else:
         _print(result, metrics)
+    return 0
 
 
-def _read(arguments: argparse.Namespace, tables: _Tables) -> None:
-    """Hand all batches to the tables; labels of the systems are not needed."""
-    from treeavg.formats import AlignedReader, Columns
+def _scored(arguments: argparse.Namespace, scoring: Scoring) -> ScoreTables:
+    """Score files in this process."""
+    from treeavg.engine.scoring import ScoreTables, open_scored
 
-    words = Columns(tokens=arguments.check_tokens, labels=arguments.metric == "las")
-    reader = AlignedReader(
-        [arguments.gold, *arguments.predicted],
-        arguments.format,
-        encoding=arguments.encoding,
-        on_error=arguments.on_error,
-        jobs=arguments.jobs,
-        columns=[Columns(labels=arguments.by_label or words.labels)] + [words] * len(arguments.predicted),
-    )
+    reading = running.reading_of(arguments)
+    tables = ScoreTables(arguments.gold, arguments.predicted, scoring, reading)
+    reader = open_scored(arguments.gold, arguments.predicted, reading, scoring, arguments.jobs)
     with closing(reader), running.compiling_notice():
         for gold, *systems in running.watched(reader, "scoring", arguments):
             tables.add(gold, systems)
     for problem in reader.problems:
         print(f"treeavg: sentence {problem.sentence + 1}: {problem.message}", file=sys.stderr)
+    return tables
 
 
-class _Tables:
-    """What is added up of each system, and which metrics are shown in the end."""
-
-    def __init__(self, arguments: argparse.Namespace) -> None:
-        self._arguments = arguments
-        self.names = running.short_names(arguments.predicted)
-        if arguments.baselines:
-            self.names += ["(left-branching)", "(right-branching)", "(oracle, binary)"]
-        self.tallies: list[Tally] = []
-        self.labels: list[LabelCounts] = []
-        self._defaults: tuple[str, ...] = ()
-
-    def add(self, gold: Any, systems: list[Any]) -> None:
-        """Score a batch."""
-        arguments = self._arguments
-        if arguments.baselines:
-            self._require_constituency(gold, "--baselines")
-            from treeavg.transforms import binarize, branching
-
-            systems = [*systems, branching(gold, "left"), branching(gold, "right"), binarize(gold)]
-        if not self.tallies:
-            self._begin(gold, systems)
+def _result(tables: ScoreTables, names: list[str], arguments: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
+    """Return what is printed, and the metrics of the first table."""
+    metrics = tables.shown()
+    first = metrics[0]
+    systems: list[dict[str, Any]] = []
+    for name, tally, labels in zip(names, tables.tallies, tables.labels, strict=True):
+        entry: dict[str, Any] = {"name": name, "scores": {metric: tally.value(metric) for metric in metrics}}
+        if missing := tally.missing(first):
+            entry["missing"] = missing
+        if arguments.by_length:
+            entry["by_length"] = tally.by_length(first)
         if arguments.by_label:
-            self._require_constituency(gold, "--by-label")
-        for place, bank in enumerate(systems):
-            self.tallies[place].add(gold, bank)
-            if arguments.by_label:
-                self.labels[place].add(gold, bank)
-
-    def _begin(self, gold: Any, systems: list[Any]) -> None:
-        """Make the tallies, now that the kind of trees is known; which metrics show is known in the end."""
-        from treeavg.alignment import Places
-        from treeavg.dependency import DependencyTreebank
-        from treeavg.metrics import LabelCounts, Tally
-
-        arguments = self._arguments
-        if isinstance(gold, DependencyTreebank):
-            with_words = ["uas-words"] if gold.tokens is not None else []
-            self._defaults = ("uas", *with_words, "undirected-uas", "span-f1")
-        else:
-            self._defaults = tuple(dict.fromkeys((*_CONTINUOUS, *_DISCONTINUOUS)))
-        names = [*arguments.predicted, *self.names[len(arguments.predicted) :]]
-        for name, bank in zip(names, systems, strict=True):
-            places = Places((arguments.gold, name), files=True)
-            self.tallies.append(
-                Tally(
-                    [arguments.metric] if arguments.metric else self._defaults,
-                    arguments.convention,
-                    on_error=arguments.on_error,
-                    check_tokens=arguments.check_tokens and bank.tokens is not None,
-                    places=places,
-                    keep=arguments.test,
-                    by_length=arguments.by_length,
-                )
-            )
-            self.labels.append(LabelCounts(arguments.convention, on_error=arguments.on_error, places=places))
-
-    def shown(self) -> list[str]:
-        """Return the metrics that a table shows."""
-        if self._arguments.metric:
-            return [self._arguments.metric]
-        if "sentence-f1" not in self._defaults:
-            return list(self._defaults)
-        return list(_CONTINUOUS if all(tally.is_continuous for tally in self.tallies) else _DISCONTINUOUS)
-
-    def _require_constituency(self, gold: Any, option: str) -> None:
-        from treeavg.treebank import Treebank
-
-        if not isinstance(gold, Treebank) or (option == "--baselines" and not gold.is_continuous):
-            raise ArgumentError(
-                f"{option}: expected continuous constituency trees, got other trees in {self._arguments.gold}. "
-                "Leave it out."
-            )
+            entry["by_label"] = [(row.label, row.gold, row.recall) for row in labels.recall()]
+        systems.append(entry)
+    signatures = {metric: str(tables.tallies[0].signature(metric)) for metric in metrics}
+    result = {"gold": arguments.gold, "systems": systems, "signatures": signatures}
+    if arguments.test:
+        _add_tests(result, [tally.score(first) for tally in tables.tallies], arguments)
+    return result, metrics
 
 
 def _add_tests(result: dict[str, Any], scores: list[Score], arguments: argparse.Namespace) -> None:

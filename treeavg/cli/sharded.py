@@ -13,6 +13,7 @@ from treeavg.errors import ArgumentError
 
 if TYPE_CHECKING:
     from treeavg.engine.job import Report
+    from treeavg.engine.scoring import ScoreTables, Scoring
     from treeavg.engine.summary import Summary
     from treeavg.engine.tasks import Work
     from treeavg.metrics import Agreement
@@ -21,12 +22,10 @@ if TYPE_CHECKING:
 def convert(arguments: argparse.Namespace) -> tuple[Summary, str]:
     """Convert shards; return the counts and the name of the format."""
     from treeavg.engine.converting import Changes
-    from treeavg.engine.stream import Reading
     from treeavg.engine.works import convert_work
     from treeavg.formats import AlignedReader, format_of
 
     plan = cluster.plan(arguments, [arguments.treebank])
-    reading = Reading(arguments.format, arguments.encoding, arguments.on_error)
     with closing(AlignedReader(plan.shards[0].paths, arguments.format, encoding=arguments.encoding, jobs=1)) as reader:
         formats = [own.format.name for own in reader.readers]
         target = format_of("-", name=arguments.output_format, kind=reader.kind)
@@ -34,58 +33,54 @@ def convert(arguments: argparse.Namespace) -> tuple[Summary, str]:
         arguments.strip_empty, arguments.strip_punctuation, arguments.collapse_unaries, arguments.binarize
     )
     options = {
-        "reading": asdict(reading), "changes": asdict(changes), "formats": formats, "output_format": target.name,
-    }  # fmt: skip
+        "reading": asdict(running.reading_of(arguments)),
+        "changes": asdict(changes),
+        "formats": formats,
+        "output_format": target.name,
+    }
     report = cluster.run(arguments, "converting", convert_work, plan, options, target, {})
     return cluster.summary_of(report), target.name
 
 
-def score(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
-    """Score shards; return what `treeavg.cli.score` prints, and the metrics of its table."""
-    from treeavg.engine.scoring import BASELINES, default_metrics, merged_scores, score_work
+def score(arguments: argparse.Namespace, scoring: Scoring) -> ScoreTables:
+    """Score shards; return the sums of all."""
+    from treeavg.engine.scoring import ScoreTables, score_work
 
-    for option in ("test", "by_label"):
-        if getattr(arguments, option):
-            raise ArgumentError(
-                f"--{option.replace('_', '-')}: expected files in one process, which it needs whole, got shards. "
-                "Leave it out, or put the shards end to end: cat shards/*.txt > whole.txt."
-            )
-    more = {"metric": arguments.metric, "convention": arguments.convention, "baselines": arguments.baselines}
-    report = _run(arguments, "scoring", score_work, [arguments.gold, *arguments.predicted], more)
-    results = [record["result"] for record in report.records]
-    metrics = [arguments.metric] if arguments.metric else default_metrics(results)
-    names = [*running.short_names(arguments.predicted), *(BASELINES if arguments.baselines else ())]
-    systems: list[dict[str, Any]] = []
-    scores = merged_scores(results, metrics, arguments.convention)
-    for name, own in zip(names, scores, strict=True):
-        first = own[metrics[0]]
-        entry: dict[str, Any] = {"name": name, "scores": {metric: own[metric].value for metric in metrics}}
-        entry |= {"missing": first.missing} if first.missing else {}
-        entry |= {"by_length": first.by_length} if arguments.by_length else {}
-        systems.append(entry)
-    signatures = {metric: str(scores[0][metric].signature) for metric in metrics}
-    return {"gold": arguments.gold, "systems": systems, "signatures": signatures}, metrics
+    if arguments.test:
+        raise ArgumentError(
+            "--test: expected files in one process, which it needs whole, got shards. "
+            "Leave it out, or put the shards end to end: cat shards/*.txt > whole.txt."
+        )
+    inputs = [arguments.gold, *arguments.predicted]
+    report = _run(arguments, "scoring", score_work, inputs, {"scoring": asdict(scoring)})
+    whole, part = (ScoreTables(arguments.gold, arguments.predicted, scoring) for _ in range(2))
+    for record in report.records:
+        part.fill(record["result"])
+        whole.append(part)
+    return whole
 
 
 def agree(arguments: argparse.Namespace) -> Agreement:
     """Compare the teachers of shards with each other."""
-    from treeavg.engine.scoring import agree_work, merged_agreement
+    from treeavg.engine.scoring import agree_work
+    from treeavg.metrics import AgreementTally
 
     more = {"metric": arguments.metric, "convention": arguments.convention}
     report = _run(arguments, "comparing", agree_work, arguments.teachers, more)
     names = running.short_names(arguments.teachers)
-    results = [record["result"] for record in report.records]
-    return merged_agreement(results, names, arguments.metric, arguments.convention)
+    first, *others = (AgreementTally.from_json(record["result"]["pairs"], names) for record in report.records)
+    for other in others:
+        first.append(other)
+    return first.result()
 
 
 def _run(arguments: argparse.Namespace, stage: str, work: Work, inputs: list[str], more: dict[str, Any]) -> Report:
     """Run a job that only reads; list what was skipped."""
     from treeavg.engine.job import Job
-    from treeavg.engine.stream import Reading
 
     plan = cluster.plan(arguments, inputs)
-    reading = Reading(arguments.format, arguments.encoding, arguments.on_error, arguments.check_tokens)
-    job = Job(arguments.verb, work, plan, {"reading": asdict(reading), **more}, arguments.records)
+    options = {"reading": asdict(running.reading_of(arguments)), **more}
+    job = Job(arguments.verb, work, plan, options, arguments.records)
     report = cluster.run_job(arguments, stage, job)
     first = 0
     for record in report.records:

@@ -65,7 +65,7 @@ def _parse(chunk: Chunk, line_mode: bool) -> tuple[Treebank, list[Problem]]:
         problems.sort(key=lambda problem: problem.sentence)
     token_column = label_column = tag_column = None
     if chunk.columns.tokens:
-        token_column = _unescaped(gathered(data, token_begins[:tokens], token_ends[:tokens]))
+        token_column = gathered(data, token_begins[:tokens], token_ends[:tokens]).changed(unescape_token, [b"RB"])
     if chunk.columns.labels:
         label_column = gathered(data, label_begins[:rows], label_ends[:rows])
         if tags:
@@ -81,10 +81,6 @@ def _parse(chunk: Chunk, line_mode: bool) -> tuple[Treebank, list[Problem]]:
         tags=tag_column,
     )
     return bank, problems
-
-
-def _unescaped(column: StringColumn) -> StringColumn:
-    return StringColumn.of(map(unescape_token, column)) if b"RB" in column.data.tobytes() else column
 
 
 def _explain(chunk: Chunk, code: int, position: int, opened: int, line_mode: bool) -> str:
@@ -143,7 +139,7 @@ def serialize(bank: Treebank) -> bytes:
         )
     bank = with_roots(bank)
     tokens = bank.tokens if bank.tokens is not None else StringColumn.of(["_"] * bank.token_count)
-    tokens = _escaped(tokens)
+    tokens = tokens.changed(escape_token, [b"(", b")", b"RB"])
     _refuse_space(bank, tokens)
     labels = bank.labels if bank.labels is not None else StringColumn(_NO_BYTES, np.zeros(1, np.int64))
     tags = bank.tags if bank.tags is not None else StringColumn(_NO_BYTES, np.zeros(1, np.int64))
@@ -176,11 +172,6 @@ def serialize(bank: Treebank) -> bytes:
             "The word would be read back as the label; write JSON lines (.jsonl)."
         )
     return out[: counts[0]].tobytes()
-
-
-def _escaped(column: StringColumn) -> StringColumn:
-    raw = column.data.tobytes()
-    return StringColumn.of(map(escape_token, column)) if b"(" in raw or b")" in raw or b"RB" in raw else column
 
 
 def _refuse_space(bank: Treebank, tokens: StringColumn) -> None:

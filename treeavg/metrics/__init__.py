@@ -2,7 +2,8 @@
 
 from treeavg.metrics.agreement import Agreement, AgreementTally, agreement
 from treeavg.metrics.base import Score, Signature
-from treeavg.metrics.constituency import CONVENTIONS, LabelCounts, LabelRecall, label_recall
+from treeavg.metrics.constituency import CONVENTIONS
+from treeavg.metrics.labels import LabelCounts, LabelRecall, label_recall
 from treeavg.metrics.scoring import METRICS, score
 from treeavg.metrics.significance import Comparison, confidence_interval, paired_bootstrap, sign_test
 from treeavg.metrics.tally import Tally

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -157,6 +158,58 @@ class AgreementTally:
         for gold, row in zip(teachers, self._tallies, strict=True):
             for predicted, tally in zip(teachers, row, strict=True):
                 tally.add(gold, predicted)
+
+    def append(self, other: AgreementTally) -> None:
+        """Add the table of other sentences.
+
+        Parameters
+        ----------
+        other : AgreementTally
+            Of as many teachers; not modified.
+
+        Raises
+        ------
+        ArgumentError
+            The kinds of trees or the conventions differ.
+        """
+        for row, more in zip(self._tallies, other._tallies, strict=True):
+            for tally, one in zip(row, more, strict=True):
+                tally.append(one)
+
+    def as_json(self) -> list[list[dict[str, Any]]]:
+        """Return what JSON can hold: rows of what `Tally.as_json` gives."""
+        return [[tally.as_json() for tally in row] for row in self._tallies]
+
+    @classmethod
+    def from_json(cls, value: Sequence[Sequence[Mapping[str, Any]]], names: Sequence[str]) -> AgreementTally:
+        """Return the tally that `as_json` gave.
+
+        Parameters
+        ----------
+        value : sequence, length K
+            Not modified.
+        names : sequence of str, length K
+            The teachers.
+
+        Returns
+        -------
+        AgreementTally
+
+        Examples
+        --------
+        >>> from treeavg import Treebank
+        >>> one = Treebank.from_constituents([4], [[(0, 4), (0, 2), (2, 4)]])
+        >>> tally = AgreementTally(["a"])
+        >>> tally.add([one])
+        >>> AgreementTally.from_json(tally.as_json(), ["b"]).result().values.tolist()
+        [[100.0]]
+        """
+        tally = cls(names)
+        tally._tallies = [
+            [Tally.from_json(one, places=Places((gold, predicted))) for one, predicted in zip(row, names, strict=True)]
+            for row, gold in zip(value, names, strict=True)
+        ]
+        return tally
 
     def result(self) -> Agreement:
         """Return the table."""

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from treeavg.errors import ArgumentError, quote
-from treeavg.metrics.exact import more, rounded
+from treeavg.metrics.exact import as_text, from_text, more, rounded, together
 
 #: Upper ends of the classes of sentence length in tables.
 LENGTH_CLASSES = (10, 20, 30, 40)
@@ -220,6 +220,20 @@ class LengthSums:
                 before = self._sums[place] or [Fraction(0)] * terms.shape[1]
                 self._sums[place] = more(before, terms[mask])
                 self._counts[place] += int(mask.sum())
+
+    def append(self, other: LengthSums) -> None:
+        """Add the sums of other sentences by the same classes."""
+        self._counts = [one + more for one, more in zip(self._counts, other._counts, strict=True)]
+        self._sums = [together(one, more) for one, more in zip(self._sums, other._sums, strict=True)]
+
+    def as_json(self) -> list[list[Any]]:
+        """Return the number of sentences and the sums of each class."""
+        return [[count, as_text(sums)] for count, sums in zip(self._counts, self._sums, strict=True)]
+
+    def fill(self, rows: Sequence[Sequence[Any]]) -> None:
+        """Take what `as_json` gave in place of what is here."""
+        self._counts = [int(count) for count, _ in rows]
+        self._sums = [from_text(sums) for _, sums in rows]
 
     def rows(self) -> list[tuple[str, int, float]]:
         """Return name, sentences and value of each class that has sentences."""

@@ -60,7 +60,7 @@ def more(before: Sequence[Fraction], terms: NDArray[np.float64]) -> list[Fractio
     >>> rounded(more([Fraction(1, 2), Fraction(1)], np.array([[0.25, 1.0]]))).tolist()
     [0.75, 2.0]
     """
-    return [one + other for one, other in zip(before, exact_sums(terms), strict=True)]
+    return together(before, exact_sums(terms))
 
 
 def rounded(sums: Sequence[Fraction]) -> NDArray[np.float64]:
@@ -103,21 +103,43 @@ def as_text(sums: Sequence[Fraction]) -> list[str]:
     return [str(one) for one in sums]
 
 
-def added(texts: Sequence[Sequence[str]]) -> NDArray[np.float64]:
-    """Add exact sums column by column, and round once.
+def from_text(texts: Sequence[str]) -> list[Fraction]:
+    """Return exact sums that `as_text` wrote.
 
     Parameters
     ----------
-    texts : sequence of sequences of str
-        From `as_text`, of equal length C, at least one.
+    texts : sequence of str
+        From `as_text`.
 
     Returns
     -------
-    ndarray of float64, shape (C,)
+    list of Fraction
 
     Examples
     --------
-    >>> added([["1/4", "1"], ["1/2", "1"]])
-    array([0.75, 2.  ])
+    >>> from_text(["1/4", "3"])
+    [Fraction(1, 4), Fraction(3, 1)]
     """
-    return np.array([float(sum(map(Fraction, column), Fraction(0))) for column in zip(*texts, strict=True)])
+    return list(map(Fraction, texts))
+
+
+def together(one: Sequence[Fraction], other: Sequence[Fraction]) -> list[Fraction]:
+    """Add exact sums of other sentences; sums of none may be empty.
+
+    Parameters
+    ----------
+    one, other : sequence of Fraction, length C or 0
+        Any.
+
+    Returns
+    -------
+    list of Fraction
+
+    Examples
+    --------
+    >>> together([Fraction(1, 2)], [Fraction(1, 4)]), together([], [Fraction(1)])
+    ([Fraction(3, 4)], [Fraction(1, 1)])
+    """
+    if not one or not other:
+        return list(one or other)
+    return [first + second for first, second in zip(one, other, strict=True)]
