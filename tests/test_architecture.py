@@ -24,7 +24,7 @@ PACKAGE = ROOT / "treeavg"
 #: Layer of each module or package, lower first; a module imports only from its own package and from lower layers.
 LAYERS: dict[str, int] = {
     "version": 0, "errors": 0,
-    "kernels": 1, "escapes": 1, "jobs": 1,
+    "kernels": 1, "escapes": 1, "jobs": 1, "memory": 1,
     "strings": 2, "view": 2, "treebank": 2, "dependency": 2, "building": 2, "interop": 2, "transforms": 2,
     "arrow": 2, "tables": 2,
     "formats": 3, "alignment": 3,

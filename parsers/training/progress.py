@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TextIO
 
+from treeavg.memory import resident_memory
+
 
 @dataclass(frozen=True)
 class StepReport:
@@ -151,8 +153,9 @@ class TerminalProgress:
             return
         left = f", {duration(report.seconds_left)} left" if report.seconds_left is not None else ""
         self._bar.set_description_str(f"epoch {report.epoch}: ", refresh=False)
+        held = f"{resident_memory() / 2**20:,.0f} MB"
         self._bar.set_postfix_str(
-            f"loss {report.loss:.4f}, {report.items_per_second:,.0f} items/s{left}", refresh=False
+            f"loss {report.loss:.4f}, {report.items_per_second:,.0f} items/s{left}, {held}", refresh=False
         )
         self._bar.total = max(self._bar.total, report.step)
         self._bar.update(report.step - self._bar.n)

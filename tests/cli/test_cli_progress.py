@@ -14,6 +14,7 @@ import pytest
 from command_line import TREE
 
 from treeavg.cli import main, running
+from treeavg.memory import resident_memory
 
 
 class Clock:
@@ -104,15 +105,15 @@ def test_log_of_work_that_fails(clock: Clock, capfd: pytest.CaptureFixture[str])
     assert (line["state"], line["done"], line["total"], line["seconds_left"]) == ("stopped", 0, None, None)
 
 
-@pytest.mark.parametrize("verb", ["average", "select", "convert", "agree", "score"])
+@pytest.mark.parametrize("verb", ["average", "select", "convert", "agree", "score", "report"])
 def test_verbs_log(verb: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """No file name behind a bare --log-json is taken for the log's; one behind '=' is."""
     path = tmp_path / "a.txt"
     path.write_text(f"{TREE}\n" * 3)
-    words = {"score": ["--gold", str(path)]}.get(verb, [])
+    words = {"score": ["--gold", str(path)], "report": ["--teachers"]}.get(verb, [])
     output = [] if verb in ("agree", "score") else ["-o", str(tmp_path / "out.txt")]
     for option in ("--log-json", f"--log-json={tmp_path / 'log'}"):
-        assert main([verb, *words, option, str(path), *output]) == 0
+        assert main([verb, option, *words, str(path), *output]) == 0
     last: dict[str, Any] = json.loads(capfd.readouterr().err.splitlines()[-1])
     assert (last["verb"], last["state"], last["done"], last["fraction"]) == (verb, "done", 3, 1.0)
     assert json.loads((tmp_path / "log").read_text().splitlines()[-1])["done"] == 3
@@ -132,10 +133,10 @@ def test_a_log_that_cannot_be_written(tmp_path: Path, capfd: pytest.CaptureFixtu
 
 def test_memory() -> None:
     """It grows with what is held."""
-    before = running.memory()
+    before = resident_memory()
     held = bytearray(64 * 2**20)
     held[::4096] = b"x" * len(held[::4096])
-    assert running.memory() - before > 50 * 2**20
+    assert resident_memory() - before > 50 * 2**20
 
 
 def test_trainings_log(clock: Clock, capfd: pytest.CaptureFixture[str]) -> None:

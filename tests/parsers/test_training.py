@@ -8,6 +8,7 @@ import json
 import math
 import os
 import random
+import re
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -696,7 +697,7 @@ def test_on_a_terminal() -> None:
     stream = Terminal()
     reports(TerminalProgress(stream))
     text = stream.getvalue()
-    assert "loss 1.2346, 12,346 items/s, 2 min 05 s left" in text
+    assert re.search(r"loss 1\.2346, 12,346 items/s, 2 min 05 s left, [0-9,]+ MB", text)
     assert "epoch 2, step 12: loss 1.5000, f1 3, score 61.25 (best), 1 min 15 s\n" in text
     assert "epoch 3, step 13: loss 1.2500, score 60, 1 min 20 s\n" in text
     assert "treeavg: a note.\n" in text

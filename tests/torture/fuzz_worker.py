@@ -17,7 +17,7 @@ from typing import Any
 from .board import Board
 from .mutations import PIECES
 from .records import keep_failure
-from .wrapped import maker_of
+from .wrapped import guided_seeds, maker_of, unguided
 
 
 class Trial:
@@ -71,6 +71,9 @@ def main(argv: list[str]) -> None:
             instrumented(name, int(count), corpus, folder, board, rounds)
         else:
             known = [path.read_bytes() for path in sorted(corpus.iterdir())]
+            found, translated = guided_corpus(name, corpus)
+            if found != corpus:
+                known += [translated(path.read_bytes()) for path in sorted(found.iterdir())]
             generator = random.Random(rounds)
             target = make_target(name, folder)
             trial = Trial(target, board, folder / "failures")
@@ -104,12 +107,13 @@ def instrumented(name: str, count: int, corpus: Path, folder: Path, board: Board
         import treeavg.formats.text  # noqa: F401
     words = folder / "pieces.dict"
     words.write_text("".join('"' + "".join(f"\\x{byte:02x}" for byte in piece) + '"\n' for piece in PIECES))
+    corpus, translated = guided_corpus(name, corpus)
     known = len(list(corpus.iterdir()))
     trial = Trial(make_target(name, folder), board, folder / "failures", uncounted=known + 1)
     left = [count + known + 1]
 
     def once(data: bytes) -> None:
-        trial(data)
+        trial(translated(data))
         left[0] -= 1
         if left[0] <= 0:
             trial.finish()
@@ -119,6 +123,19 @@ def instrumented(name: str, count: int, corpus: Path, folder: Path, board: Board
                "rss_limit_mb": 4096, "verbosity": 0, "artifact_prefix": f"{folder / 'files'}/"}  # fmt: skip
     atheris.Setup(["fuzz", *(f"-{key}={value}" for key, value in options.items()), str(corpus)], once)
     atheris.Fuzz()
+
+
+def guided_corpus(name: str, corpus: Path) -> tuple[Path, Callable[[bytes], bytes]]:
+    """Return where atheris keeps what it found for a reader, and what makes an input of its bytes."""
+    begin = guided_seeds(name)
+    if begin is None:
+        return corpus, lambda data: data
+    good = [path.read_bytes() for path in sorted(corpus.iterdir())]
+    own = corpus.with_name(f"{name}-guided")
+    own.mkdir(exist_ok=True)
+    for data in begin:
+        (own / hashlib.sha1(data).hexdigest()).write_bytes(data)
+    return own, lambda data: unguided(name, data, good)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,48 @@ def maker_of(name: str) -> Maker:
     return random_input
 
 
+def guided_seeds(name: str) -> list[bytes] | None:
+    """Return what a fuzzer that is guided by coverage begins with, None where that is the reader's own inputs.
+
+    What it makes of them is unwrapped bytes for `unguided`: changed bytes of a file with a checksum only reach the code
+    that checks it.
+    """
+    if name in ("gz", "zst"):
+        return [b"\0" + data for data in seeds()["brackets"]]
+    return [bytes([0, *range(1, 60, 7)]), bytes([0, *range(255, 0, -9)])] if name == "parquet" else None
+
+
+def unguided(name: str, data: bytes, good: Sequence[bytes]) -> bytes:
+    """Return the input that a guided fuzzer's bytes stand for: wrapped where the first is even, else the rest as it is.
+
+    Of Parquet the rest are the choices that change a table.
+    """
+    if data[:1] and data[0] % 2:
+        return data[1:]
+    if name == "parquet":
+        return _table(Choices(data[1:]), good)
+    return gzip.compress(data[1:], mtime=0) if name == "gz" else _zst(data[1:])
+
+
+class Choices(random.Random):
+    """Draws from given bytes, so that a changed byte is a changed choice; zeros when they are used up."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(0)
+        self._left = iter(data)
+
+    def random(self) -> float:
+        """Return a number from two bytes."""
+        return self.getrandbits(16) / 2**16
+
+    def getrandbits(self, k: int, /) -> int:
+        """Return `k` bits, from as few bytes as hold them."""
+        value = 0
+        for _ in range(-(-k // 8)):
+            value = value << 8 | next(self._left, 0)
+        return value & ((1 << k) - 1)
+
+
 def _halves(make: Callable[[random.Random, Sequence[bytes]], bytes]) -> Maker:
     """Return what makes one half of the inputs from inside, changes the bytes of the other."""
 

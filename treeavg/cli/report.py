@@ -7,7 +7,7 @@ import sys
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from treeavg.cli import options
+from treeavg.cli import options, running
 
 if TYPE_CHECKING:
     from treeavg.errors import Problem
@@ -46,12 +46,12 @@ def register(verbs: Any) -> None:
     options.add_alignment(parser)
     options.add_jobs(parser)
     options.add_input(parser)
+    running.add_log(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Read all files, build the report, write it."""
-    from treeavg.cli.running import compiling_notice, report_problems
     from treeavg.formats.files import AtomicFile
     from treeavg.report import ReportOptions
 
@@ -67,13 +67,14 @@ def run(arguments: argparse.Namespace) -> int:
         from treeavg.report.plots import require_matplotlib
 
         require_matplotlib()
-    with compiling_notice():
+    with running.compiling_notice():
         report, problems = _built(arguments, chosen)
-        with AtomicFile(arguments.output) as file:
+        with running.Progress("writing", arguments) as progress, AtomicFile(arguments.output) as file:
             file.write(report.html())
             if arguments.plots is not None:  # so that neither is there without the other
                 report.write_plots(arguments.plots, format=arguments.plots_format)
-    report_problems([*problems, *report.problems], report.facts["sentences"])
+            progress.advance(report.facts["sentences"], 1.0)
+    running.report_problems([*problems, *report.problems], report.facts["sentences"])
     _report_unproved(report)
     return 0
 
@@ -89,14 +90,16 @@ def _built(arguments: argparse.Namespace, chosen: ReportOptions) -> tuple[Report
     named = dict(zip(_names(arguments), banks, strict=True))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SearchLimitWarning)  # told in the verb's own words, by `_report_unproved`
-        report = build_report(
-            _part(named, 0, arguments.teachers),
-            gold=gold,
-            averages=_part(named, len(arguments.teachers), arguments.averages),
-            students=_part(named, len(arguments.teachers) + len(arguments.averages), arguments.students),
-            options=chosen,
-            places=Places(tuple(paths), files=True),
-        )
+        with running.Progress("comparing", arguments) as progress:
+            report = build_report(
+                _part(named, 0, arguments.teachers),
+                gold=gold,
+                averages=_part(named, len(arguments.teachers), arguments.averages),
+                students=_part(named, len(arguments.teachers) + len(arguments.averages), arguments.students),
+                options=chosen,
+                places=Places(tuple(paths), files=True),
+            )
+            progress.advance(report.facts["sentences"], 1.0)
     return report, problems
 
 
@@ -115,11 +118,9 @@ def _report_unproved(report: Report) -> None:
 
 def _names(arguments: argparse.Namespace) -> list[str]:
     """Return a name for each file but gold; ``gold``, and ``average`` where it is computed, are taken."""
-    from treeavg.cli.running import short_names, unique
-
     taken = ["gold"] * (arguments.gold is not None) + ["average"] * (not arguments.averages)
-    names = short_names([*arguments.teachers, *arguments.averages, *arguments.students])
-    return unique([*taken, *names])[len(taken) :]
+    names = running.short_names([*arguments.teachers, *arguments.averages, *arguments.students])
+    return running.unique([*taken, *names])[len(taken) :]
 
 
 def _part(named: dict[str, Any], begin: int, paths: list[str]) -> dict[str, Any]:
@@ -135,6 +136,6 @@ def _read(arguments: argparse.Namespace) -> tuple[list[str], list[Any], list[Any
     reader = AlignedReader(
         paths, arguments.format, encoding=arguments.encoding, on_error=arguments.on_error, jobs=arguments.jobs
     )
-    parts = list(reader)
+    parts = list(running.watched(reader, "reading", arguments))
     banks = [type(column[0]).concatenate(column) for column in zip(*parts, strict=True)]
     return [item.name for item in reader.readers], list(reader.problems), banks

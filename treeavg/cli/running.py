@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from treeavg.errors import ArgumentError, Problem
+from treeavg.memory import resident_memory
 
 if TYPE_CHECKING:
     from treeavg.engine.stream import Reading
@@ -97,7 +98,7 @@ class Progress:
             self._log.tell(self._pace)
         if self._bar is not None:
             self._bar.total = self._pace.total
-            self._bar.set_postfix_str(f"{memory() / 2**20:,.0f} MB", refresh=False)
+            self._bar.set_postfix_str(f"{resident_memory() / 2**20:,.0f} MB", refresh=False)
             self._bar.update(sentences)
 
 
@@ -210,7 +211,7 @@ class Log:
         """Write a line of these values, with time, verb, stage, state and memory."""
         time_now = datetime.now(UTC).isoformat(timespec="milliseconds")
         shared = {"time": time_now, "verb": self._verb, "stage": self._stage, "state": state}
-        self._write(json.dumps({**shared, **values, "rss_bytes": memory()}) + "\n")
+        self._write(json.dumps({**shared, **values, "rss_bytes": resident_memory()}) + "\n")
 
     def _write(self, text: str) -> None:
         if self._path == "-":
@@ -228,17 +229,6 @@ class Log:
 
 def _rounded(value: float | None, digits: int) -> float | None:
     return None if value is None else round(value, digits)
-
-
-def memory() -> int:
-    """Return the bytes of memory that this process holds now."""
-    try:
-        with open("/proc/self/statm", encoding="ascii") as file:
-            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError, IndexError):  # no Linux: the most that it ever held
-        import resource
-
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def add_log(parser: argparse.ArgumentParser) -> None:
