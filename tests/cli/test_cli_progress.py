@@ -38,7 +38,7 @@ class Terminal(io.StringIO):
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """A clock for us and for tqdm; memory is 300 MB."""
     clock = Clock()
-    monkeypatch.setattr(running, "memory", lambda: 300 * 2**20)
+    monkeypatch.setattr(running, "resident_memory", lambda: 300 * 2**20)
     return clock
 
 

@@ -160,6 +160,21 @@ def test_labels_add_up(size: int) -> None:
     assert counts.recall() == label_recall(gold, predicted)
 
 
+def test_agreement_on_threads() -> None:
+    """Any number of threads gives the same table, and the same error."""
+    teachers = [constituency(seed, count=600) for seed in range(4)]
+    expected = agreement(teachers, jobs=1)
+    for jobs in (None, 2, 5):
+        found = agreement(teachers, jobs=jobs)
+        assert (found.values.tolist(), found.signature) == (expected.values.tolist(), expected.signature)
+    teachers[2], teachers[3] = without(teachers[2], [7]), without(teachers[3], [5])
+    for jobs in (1, 3):
+        with pytest.raises(ValueError, match=r"^teachers\[2\]\[7\]: expected a tree, got a missing sentence"):
+            agreement(teachers, jobs=jobs)
+    with pytest.raises(ArgumentError, match=r"^jobs: expected a whole number of threads, at least 1, got 0\."):
+        agreement(teachers, jobs=0)
+
+
 def through_json(tally: Any, *others: Any) -> Any:
     """The tally after it was written as JSON and read back."""
     return type(tally).from_json(json.loads(json.dumps(tally.as_json())), *others)

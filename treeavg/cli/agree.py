@@ -65,7 +65,7 @@ def _agreement(arguments: argparse.Namespace) -> Agreement:
     reading, metric, names = running.reading_of(arguments), arguments.metric, running.short_names(arguments.teachers)
     reader = open_compared(arguments.teachers, reading, metric, arguments.jobs)
     files = [item.name for item in reader.readers]
-    tally = agreement_tally(files, reading, metric, arguments.convention, names)
+    tally = agreement_tally(files, reading, metric, arguments.convention, names=names, jobs=arguments.jobs)
     with closing(reader), running.compiling_notice():
         for batch in running.watched(reader, "comparing", arguments):
             tally.add(batch)

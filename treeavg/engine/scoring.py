@@ -259,7 +259,13 @@ def open_compared(
 
 
 def agreement_tally(
-    teachers: Sequence[str], reading: Reading, metric: str | None, convention: str, names: Sequence[str] | None = None
+    teachers: Sequence[str],
+    reading: Reading,
+    metric: str | None,
+    convention: str,
+    *,
+    names: Sequence[str] | None = None,
+    jobs: int | None = None,
 ) -> AgreementTally:
     """Return what adds up the agreement of teachers' files.
 
@@ -273,6 +279,8 @@ def agreement_tally(
         As for `treeavg.agreement`.
     names : sequence of str, length K, optional
         As the table names them; by default as the files.
+    jobs : int, optional
+        Threads; by default one a core.
 
     Returns
     -------
@@ -285,6 +293,7 @@ def agreement_tally(
         on_error=reading.on_error,
         check_tokens=reading.check_tokens,
         places=Places(tuple(teachers), files=True),
+        jobs=jobs,
     )
 
 
@@ -335,7 +344,7 @@ def agree_work(paths: tuple[str, ...], options: Mapping[str, Any], write: Writer
         ``sentences``, ``problems`` and ``pairs``, what `AgreementTally.as_json` gives.
     """
     reading = reading_of(options)
-    tally = agreement_tally(paths, reading, options["metric"], options["convention"])
+    tally = agreement_tally(paths, reading, options["metric"], options["convention"], jobs=1)
     with closing(open_compared(paths, reading, options["metric"], jobs=1)) as reader:
         for batch in reader:
             tally.add(batch)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +12,12 @@ from numpy.typing import NDArray
 
 from treeavg.alignment import Places, Trees
 from treeavg.errors import ArgumentError
+from treeavg.jobs import worker_count
 from treeavg.metrics.base import Signature
 from treeavg.metrics.tally import Tally
+
+#: Batches of fewer sentences are compared on one thread.
+_WORTH_THREADS = 500
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +59,7 @@ def agreement(
     on_error: str = "raise",
     check_tokens: bool = False,
     places: Places | None = None,
+    jobs: int | None = None,
 ) -> Agreement:
     """Return the table of F1 among teachers.
 
@@ -67,6 +73,8 @@ def agreement(
         As for `treeavg.score`.
     places : Places, optional
         How messages name the teachers.
+    jobs : int, optional
+        Threads; one a core by default. The table does not depend on it.
 
     Returns
     -------
@@ -93,8 +101,9 @@ def agreement(
     if len(labels) != len(teachers):
         raise ArgumentError(f"names: expected {len(teachers)}, one per teacher, got {len(labels)}. Name each.")
     tally = AgreementTally(
-        labels, metric=metric, convention=convention, on_error=on_error, check_tokens=check_tokens, places=places
-    )
+        labels, metric=metric, convention=convention, on_error=on_error, check_tokens=check_tokens, places=places,
+        jobs=jobs,
+    )  # fmt: skip
     tally.add(teachers)
     return tally.result()
 
@@ -106,7 +115,7 @@ class AgreementTally:
     ----------
     names : sequence of str, length K
         The teachers.
-    metric, convention, on_error, check_tokens, places
+    metric, convention, on_error, check_tokens, places, jobs
         As for `agreement`.
 
     Examples
@@ -128,8 +137,9 @@ class AgreementTally:
         on_error: str = "raise",
         check_tokens: bool = False,
         places: Places | None = None,
+        jobs: int | None = None,
     ) -> None:
-        self._names = tuple(names)
+        self._names, self._workers = tuple(names), worker_count(jobs)
         where = places or Places(tuple(f"teachers[{index}]" for index in range(len(self._names))))
         self._tallies = [
             [
@@ -155,9 +165,19 @@ class AgreementTally:
         AlignmentError
             They do not hold the same sentences.
         """
-        for gold, row in zip(teachers, self._tallies, strict=True):
+
+        def compare(gold: Trees, row: list[Tally]) -> None:
             for predicted, tally in zip(teachers, row, strict=True):
                 tally.add(gold, predicted)
+
+        rows = list(zip(teachers, self._tallies, strict=True))
+        if self._workers == 1 or len(teachers[0]) < _WORTH_THREADS:
+            for gold, row in rows:
+                compare(gold, row)
+            return
+        with ThreadPoolExecutor(self._workers) as pool:
+            for future in [pool.submit(compare, gold, row) for gold, row in rows]:
+                future.result()  # the first row's error is the first that is raised
 
     def append(self, other: AgreementTally) -> None:
         """Add the table of other sentences.
