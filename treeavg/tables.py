@@ -51,6 +51,8 @@ class TableReader:
         Names a row, for messages.
     found : pyarrow.Schema
         What the table has.
+    admit : callable, optional
+        Raises where it does not like the sentences' lengths (int32, one a row) beside the table's bytes.
 
     Raises
     ------
@@ -58,8 +60,15 @@ class TableReader:
         Columns are missing or hold something else; the table is of a newer version.
     """
 
-    def __init__(self, where: str, place: Callable[[int], str], found: pyarrow.Schema) -> None:
-        self._pa = module()
+    def __init__(
+        self,
+        where: str,
+        place: Callable[[int], str],
+        found: pyarrow.Schema,
+        *,
+        admit: Callable[[NDArray[np.int32], int], None] | None = None,
+    ) -> None:
+        self._pa, self._admit = module(), admit
         self._compute = module("pyarrow.compute")
         self.where, self.place = where, place
         metadata = found.metadata or {}
@@ -136,6 +145,8 @@ class TableReader:
         self._refuse_nulls(columns)
         lengths = self._values(columns["length"], np.int32)
         self._refuse(lengths < 0, lambda row: f"a length of at least 0, got {lengths[row]}", "Mend the table")
+        if self._admit is not None:
+            self._admit(lengths, table.nbytes)
         return self._dependency(columns, lengths) if self.kind == "dependency" else self._constituency(columns, lengths)
 
     def _cast(self, name: str, what: str, column: Any) -> Any:
@@ -218,7 +229,7 @@ class TableReader:
             lambda row: f"{sizes[row]} {name}, got {counts[row]}",
             "The lists of a row must fit its length and its constituents",
         )
-        return items, present | (lengths == 0)
+        return items, present | (sizes == 0)
 
     def _same_for_all(self, name: str, array: Any, wanted: I64, lengths: NDArray[np.int32]) -> Any:
         """Return the items of a column that all sentences have, or none."""

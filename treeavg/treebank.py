@@ -480,7 +480,8 @@ class Treebank:
         counts = np.diff(self.offsets)[sentences]
         rows = flat_ranges(self.offsets[:-1][sentences], counts)
         lengths = self.lengths[sentences]
-        words = flat_ranges(self.token_offsets[:-1][sentences], lengths.astype(np.int64))
+        spelt = self.tokens is not None or self.tags is not None
+        words = flat_ranges(self.token_offsets[:-1][sentences], lengths.astype(np.int64) if spelt else 0 * counts)
         blocks, block_offsets = rows, None
         if self.block_offsets is not None:
             block_offsets = offsets_of(self.fan_outs[rows])

@@ -327,6 +327,7 @@ def test_bad_input_to_distill(folder: Path, arguments: tuple[Any, ...], message:
         (("student", "a.txt", "--hits", "x.jsonl", "--weight", 0), ": --weight: expected a number above 0, got 0.0."),
         (("student", "a.txt", "--words", "empty.txt"), "empty.txt: expected sentences, got an empty file."),
         (("student", "a.txt", "--words", "two.txt"), "two.txt: sentence 2: expected 3 words as in the text, got 2."),
+        (("student", "-", "--words", "-"), "--words: expected a file, got standard input, which is the text. Name a "),
         (("student", "two.txt", "--words", "three.txt"), "three.txt: expected 2 sentences as in the text, got 3."),
         (("student", "a.txt", "--json"), "--json: expected a file for the trees, got standard output for both."),
         (("student", "a.txt", "-o", "x.conllu"), "expected dependency trees for the format 'conllu', got constitu"),

@@ -16,7 +16,8 @@ from format_helpers import discontinuous, shared, treebanks
 from hypothesis import given
 
 import treeavg
-from treeavg import FormatError, Treebank
+from treeavg import FormatError, LimitError, Treebank
+from treeavg.formats import limits
 
 SMALL = os.environ.get("TREEAVG_HYPOTHESIS") == "small"
 
@@ -191,16 +192,26 @@ def test_lines_that_do_not_match_far_apart(tmp_path: Path) -> None:
 
 
 @pytest.mark.compiled
-def test_a_claimed_length_costs_no_memory(tmp_path: Path) -> None:
-    """A line may claim a length without words; two billion tokens must not be laid out in memory."""
-    (tmp_path / "trees.jsonl").write_text('{"n": 2000000000, "constituents": []}\n')
-    code = f"import treeavg; print(treeavg.read({str(tmp_path / 'trees.jsonl')!r}).token_count)"
+@pytest.mark.parametrize("more", ["", ', "tags": ["T"]}\n{"n": 1, "constituents": []'])
+def test_a_claimed_length_costs_no_memory(tmp_path: Path, more: str) -> None:
+    """A line may claim a length without words; two billion are refused, and even if not, not laid out in memory."""
+    path = tmp_path / "trees.jsonl"
+    path.write_text('{"n": 2, "constituents": []}\n{"n": 2000000000, "constituents": []' + more + "}\n")
+    with pytest.raises(LimitError) as caught:
+        treeavg.read(path)
+    assert str(caught.value).startswith(
+        f"{path}: sentence 2: expected at most 33,554,432 words that are not spelt, got 2,000,000,00"
+    )
+    if more:
+        return
+    code = f"import treeavg; print(treeavg.read({str(path)!r}).token_count)"
     limit = 3 * 2**30
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False,
+        env={**os.environ, limits.SENTENCE_VARIABLE: "0"},
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)),
     )  # fmt: skip
-    assert (done.stdout, done.stderr[-500:]) == ("2000000000\n", "")
+    assert (done.stdout, done.stderr[-500:]) == ("2000000002\n", "")
 
 
 # ------------------------------------------------------------------ round trips

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import treeavg
-from treeavg import ArgumentError, DependencyTreebank, FormatError, Treebank, arrow
+from treeavg import ArgumentError, DependencyTreebank, FormatError, LimitError, Treebank, arrow
 from treeavg.formats import FORMATS, Columns, TreebankReader, parquet
 from treeavg.formats.files import AtomicFile
 from treeavg.formats.text import SentenceReader
@@ -105,6 +105,49 @@ def test_types_of_other_tools(bank: Any) -> None:
     assert type(bank).from_arrow(narrow) == bank
     plain = pa.Table.from_pylist(table.to_pylist())
     assert type(bank).from_arrow(plain) == bank
+
+
+def test_empty_lists_beside_nulls(tmp_path: Path) -> None:
+    """A null is as good as an empty list where nothing belongs, and no list where something does."""
+    table = pa.table({
+        "length": pa.array([0, 4], pa.int32()),
+        "starts": pa.array([[0], []], pa.large_list(pa.int32())),
+        "ends": pa.array([[2], []], pa.large_list(pa.int32())),
+        "support": pa.array([None, []], pa.large_list(pa.float64())),
+    })  # fmt: skip
+    pq.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(FormatError, match=r"a\.parquet: sentence 1: expected "):
+        treeavg.read(tmp_path / "a.parquet")
+    assert treeavg.read(tmp_path / "a.parquet", on_error="skip").lengths.tolist() == [0, 4]
+    good = table.set_column(1, "starts", pa.array([[], [0]], pa.large_list(pa.int32())))
+    good = good.set_column(2, "ends", pa.array([[], [2]], pa.large_list(pa.int32())))
+    for share, expected in (([None, [0.5]], [0.5]), ([[], [0.5]], [0.5]), ([[], None], None)):
+        own = good.set_column(3, "support", pa.array(share, pa.large_list(pa.float64())))
+        support = Treebank.from_arrow(own).support
+        assert (support if support is None else support.tolist()) == expected
+
+
+@pytest.mark.parametrize("column", ["tags", "support", None])
+def test_a_claimed_length_costs_no_memory(tmp_path: Path, column: str | None) -> None:
+    """Two billion words that are not spelt are refused before anything is made of them."""
+    lists = {"starts": [[0], []], "ends": [[0], []]}
+    table = pa.table({
+        "length": pa.array([2**31 - 1, 1], pa.int32()),
+        **{name: pa.array(rows, pa.large_list(pa.int32())) for name, rows in lists.items()},
+    })  # fmt: skip
+    if column is not None:
+        values = pa.array([None, ["A"]]) if column == "tags" else pa.array([None, []], pa.list_(pa.float64()))
+        table = table.append_column(column, values)
+    pq.write_table(table, tmp_path / "a.parquet")
+    expected = (
+        r"a\.parquet: sentence 1: expected at most 33,554,432 words that are not spelt, got 2,147,483,648\. Is this"
+    )
+    for on_error in ("raise", "skip"):
+        with pytest.raises(LimitError, match=expected):
+            treeavg.read(tmp_path / "a.parquet", on_error=on_error)
+    assert Treebank(np.array([2**31 - 1, 2], np.int32), *(np.zeros(3, np.int64), *[np.zeros(0, np.int32)] * 2))[
+        [1, 0]
+    ].lengths.tolist() == [2, 2**31 - 1]
 
 
 def test_nulls_mean_missing_columns() -> None:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import closing
 from inspect import signature
+from itertools import chain, islice
 from typing import Any
 
 from treeavg.cli import cluster, options, running
 from treeavg.cli.messages import keywords_of
 from treeavg.errors import AlignmentError, ArgumentError
+from treeavg.memory import give_back_memory
 
 DESCRIPTION = """\
 Parse new text with a saved parser. The text is plain, one sentence a line with blanks between words, or any treebank
@@ -35,7 +39,7 @@ def register(verbs: Any) -> None:
         help="the most expected spans or arcs, the most probable tree, or by single spans; of a grammar mbr or viterbi "
         "(default: as trained)",
     )
-    parser.add_argument("--batch-tokens", type=int, default=4096, help="words at once (4096)")
+    parser.add_argument("--batch-tokens", type=int, help="words at once (4096; on a CPU 1024, which takes less memory)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ... (auto)")
     options.add_threads(parser)
     parser.add_argument("--hits", metavar="FILE", help="write spans' probabilities too, as hit counts for distill")
@@ -56,10 +60,14 @@ def register(verbs: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Load the parser, stream through the text."""
     options.require_torch("parse")
+    # Else oneDNN keeps what it compiled for every shape of a batch, 40 MB in the end; few come again.
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "4")
 
-    from parsers.base import load
+    from parsers.base import load, resolve_device
 
     running.refuse_json_on_stdout(arguments)
+    if arguments.batch_tokens is None:
+        arguments.batch_tokens = 1024 if resolve_device(arguments.device).type == "cpu" else 4096
     if arguments.batch_tokens < 1:
         raise ArgumentError(f"--batch-tokens: expected at least 1, got {arguments.batch_tokens}. Try 4096.")
     options.use_threads(arguments)
@@ -103,7 +111,14 @@ def _parse(parser: Any, arguments: argparse.Namespace, chosen: dict[str, Any]) -
     done, words = 0, 0
     hits, spelt, progress = _Hits(arguments, parser), _Words(arguments), running.Progress("parsing", arguments)
     reader = SentenceReader(arguments.text, arguments.format, encoding=arguments.encoding)
-    with closing(reader), AtomicFile(arguments.output) as file, hits, running.compiling_notice(), progress:
+    with (
+        closing(reader),
+        closing(spelt),
+        AtomicFile(arguments.output) as file,
+        hits,
+        running.compiling_notice(),
+        progress,
+    ):
         for batch in reader:
             with running.sentences_of(reader.name, done):
                 bank = spelt.put_into(parse_batch(parser, batch, chosen, done), done)
@@ -112,6 +127,7 @@ def _parse(parser: Any, arguments: argparse.Namespace, chosen: dict[str, Any]) -
                 file.write(target.serialize(bank, done))
             done += len(bank)
             words += bank.token_count
+            give_back_memory()  # batches of many shapes leave gaps, some 40 MB in the end
             progress.advance(len(bank), reader.fraction)
         spelt.finish(done)
     return done, words
@@ -158,37 +174,51 @@ class _Hits:
 
 
 class _Words:
-    """Puts words of another file in place of those that were parsed."""
+    """Puts words of another file in place of those that were parsed, as the text goes on."""
 
     def __init__(self, arguments: argparse.Namespace) -> None:
         from parsers.base import as_sentences
-        from treeavg.formats.text import read_sentences
+        from treeavg.formats.text import SentenceReader
 
-        self._path: str | None = arguments.words
-        self._sentences: list[list[str]] | None = None
-        if self._path is not None:
-            self._sentences = as_sentences(read_sentences(self._path, encoding=arguments.encoding))
+        self._reader: SentenceReader | None = None
+        self._sentences: Iterator[list[str]] = iter(())
+        self._taken = 0
+        if arguments.words is None:
+            return
+        if arguments.words == arguments.text == "-":
+            raise ArgumentError("--words: expected a file, got standard input, which is the text. Name a file.")
+        self._reader = SentenceReader(arguments.words, encoding=arguments.encoding)
+        self._sentences = chain.from_iterable(map(as_sentences, self._reader))
 
     def put_into(self, bank: Any, first: int) -> Any:
         """Return the trees with the words of the file."""
         from treeavg.strings import StringColumn
 
-        if self._sentences is None:
+        if self._reader is None:
             return bank
-        for row, length in enumerate(bank.lengths.tolist(), first):
-            own = self._sentences[row] if row < len(self._sentences) else []
-            if len(own) != length:
+        chosen = list(islice(self._sentences, len(bank)))
+        self._taken += len(chosen)
+        for place, length in enumerate(bank.lengths.tolist()):
+            count = len(chosen[place]) if place < len(chosen) else 0
+            if count != length:
                 raise AlignmentError(
-                    f"{self._path}: sentence {row + 1}: expected {length} words as in the text, got {len(own)}. "
-                    "Pass the same sentences."
+                    f"{self._reader.name}: sentence {first + place + 1}: expected {length} words as in the text, "
+                    f"got {count}. Pass the same sentences."
                 )
-        chosen = self._sentences[first : first + len(bank)]
         return bank.replace(tokens=StringColumn.of(word for own in chosen for word in own))
 
     def finish(self, sentences: int) -> None:
-        """Raise where the file goes on behind the text's end."""
-        if self._sentences is not None and len(self._sentences) != sentences:
+        """Raise where the file does not end where the text ends."""
+        if self._reader is None:
+            return
+        found = self._taken + sum(1 for _ in self._sentences)
+        if found != sentences:
             raise AlignmentError(
-                f"{self._path}: expected {sentences} sentences as in the text, got {len(self._sentences)}. "
+                f"{self._reader.name}: expected {sentences} sentences as in the text, got {found}. "
                 "Pass the same sentences."
             )
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._reader is not None:
+            self._reader.close()

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from treeavg.building import preorder
 from treeavg.errors import FormatError, Problem, TreeavgError, quote
+from treeavg.formats import limits
 from treeavg.formats.base import Chunk, Format
 from treeavg.formats.gathering import gathered
 from treeavg.kernels import jsonlines
@@ -83,6 +84,9 @@ def _parse_any(chunk: Chunk) -> tuple[Treebank, list[Problem]]:
         except FormatError as error:
             records.append(None)
             problems.append(_located(chunk, number, error))
+    lengths = np.array([record["n"] if record is not None else 0 for record in records], np.int32)
+    place = lambda row: f"{chunk.name}: sentence {chunk.sentence + row + 1}"  # noqa: E731
+    limits.refuse_unspelt(place, lengths, len(chunk.data))
     try:
         bank = _build(records)
     except (TreeavgError, UnicodeEncodeError):

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
 
 from treeavg.errors import ArgumentError, LimitError, quote
 
@@ -115,6 +119,41 @@ To read it all the same, set TREEAVG_MAX_EXPANSION=0 (no limit).
         f"{taken / MEBIBYTE:,.3g} MiB. Is it what you think it is? To read it all the same, set {EXPANSION_VARIABLE}=0 "
         "(no limit)."
     )
+
+
+def refuse_unspelt(place: Callable[[int], str], lengths: NDArray[np.int32], held: int) -> None:
+    """Raise where sentences whose words are not spelt have more words than memory should be taken for.
+
+    A few bytes can say that a sentence has two billion words; whatever is then made of each word fills the memory.
+
+    Parameters
+    ----------
+    place : callable
+        Names a sentence of these.
+    lengths : ndarray of int32, shape (N,)
+        Words of each sentence.
+    held : int
+        Bytes that were read of these sentences: as many words are no surprise.
+
+    Raises
+    ------
+    LimitError
+        All in all there are more words than bytes, and more than `longest_sentence` has room for, at two bytes each.
+
+    Examples
+    --------
+    >>> refuse_unspelt("a.jsonl: sentence {}".format, np.array([7, 2**31 - 1], np.int32), 60)
+    Traceback (most recent call last):
+        ...
+    treeavg.errors.LimitError: a.jsonl: sentence 1: expected at most 33,554,432 words that are not spelt, got \
+2,147,483,654. Is this the right file? To read it all the same, set TREEAVG_MAX_SENTENCE_MB=0 (no limit).
+    """
+    words, limit = int(lengths.sum(dtype=np.int64)), longest_sentence() // 2
+    if limit and words > max(limit, held):
+        raise LimitError(
+            f"{place(int(np.argmax(lengths)))}: expected at most {limit:,} words that are not spelt, got {words:,}. Is "
+            f"this the right file? To read it all the same, set {SENTENCE_VARIABLE}=0 (no limit)."
+        )
 
 
 def _number(variable: str, default: float) -> float:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from treeavg import arrow, tables
 from treeavg.dependency import DependencyTreebank
 from treeavg.errors import FormatError, Problem, quote
+from treeavg.formats import limits
 from treeavg.formats.base import AnyTreebank, Chunk, Columns, Format
 from treeavg.formats.compression import kind_of_compression
 from treeavg.formats.files import Joiner, Piece
@@ -96,7 +97,7 @@ class TableBatches:
             self.close()
             raise self._damaged(error) from None
         try:
-            self._reader = tables.TableReader(self._name, self._place, schema)
+            self._reader = tables.TableReader(self._name, self._place, schema, admit=self._admit)
         except BaseException:
             self.close()
             raise
@@ -127,6 +128,9 @@ class TableBatches:
 
     def _place(self, row: int) -> str:
         return f"{self._name}: sentence {self._decoded + row + 1}"
+
+    def _admit(self, lengths: NDArray[np.int32], held: int) -> None:
+        limits.refuse_unspelt(self._place, lengths, held)
 
     @property
     def fraction(self) -> float | None:

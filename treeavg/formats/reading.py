@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from treeavg.errors import AlignmentError, ArgumentError, FormatError, Problem, quote, unknown
+from treeavg.formats import limits
 from treeavg.formats.base import AnyTreebank, Chunk, Columns, Format
 from treeavg.formats.choosing import FORMATS, format_of
 from treeavg.formats.feeds import Blocks, Feed, LineFeed, SentenceFeed
@@ -199,6 +200,7 @@ class TextBatches:
         if not len(bank) and not self._sentence:
             raise _empty(self._source.name)
         self._problems.extend(problems)
+        limits.refuse_unspelt(self._place, bank.lengths, len(data))
         if isinstance(bank, Treebank) and bank.token_count:
             model = (bank.tokens is not None, bank.labels is not None)
             self._model = self._model or model
@@ -209,6 +211,9 @@ class TextBatches:
         self._line += len(bank) if self._format.line_based else data.count(b"\n")
         self._sentence += len(bank)
         return bank
+
+    def _place(self, sentence: int) -> str:
+        return f"{self._source.name}: sentence {self._sentence + sentence + 1}"
 
 
 def _empty(name: str) -> FormatError:

@@ -16,6 +16,8 @@ from treeavg.formats.reading import TreebankReader
 
 #: How sentences can be written; ``text`` is read only where sentences are wanted, not trees.
 TEXT = "text"
+#: Words for each sentence of a batch, at most, all in all.
+_WORDS = 20
 
 
 class SentenceReader:
@@ -31,8 +33,9 @@ class SentenceReader:
         Of the file.
     on_error : str, default "raise"
         As for `treeavg.read`.
-    batch : int, default 2000
-        Sentences at once, of plain text.
+    batch : int, default 1000
+        Sentences at once. Batches of plain text end earlier, behind the sentence that brings them to twenty words for
+        each of these, so that long sentences do not take more memory.
 
     Raises
     ------
@@ -55,7 +58,7 @@ class SentenceReader:
         *,
         encoding: str = "utf-8",
         on_error: str = "raise",
-        batch: int = 2000,
+        batch: int = 1000,
     ) -> None:
         if format is not None and format != TEXT and format not in FORMATS:
             raise unknown("format", format, (TEXT, *FORMATS))
@@ -90,11 +93,13 @@ class SentenceReader:
                 yield self._reader.next(self._batch)
             return
         batch: list[list[str]] = []
+        words = 0
         for line in self._lines():
             batch.append(line.split())
-            if len(batch) == self._batch:
+            words += len(batch[-1])
+            if len(batch) == self._batch or words >= _WORDS * self._batch:
                 yield batch
-                batch = []
+                batch, words = [], 0
         self.close()
         if batch:
             yield batch
