@@ -124,11 +124,23 @@ def test_chains(tmp_path: Path) -> None:
     assert (single.constituents, single.tags) == ([], ["ROOT X A"])
 
 
+def test_nodes_without_a_label_over_one_word(tmp_path: Path) -> None:
+    """They are not kept where nothing is below them; what is read can be written."""
+    nodes = "a\t--\t--\t--\t501\n#501\t--\t--\t--\t502\n#502\tX\t--\t--\t503\n#503\t--\t--\t--\t0\n"
+    path = tmp_path / "a.export"
+    path.write_text(f"#BOS 1\n{nodes}#EOS 1\n#BOS 2\nb\tN\t--\t--\t0\n{nodes}#EOS 2\n")
+    bank = treeavg.read(path)
+    assert [view.tags for view in bank] == [["ROOT  X"], ["N", " X"]]
+    treeavg.write(bank, path)
+    assert treeavg.read(path) == bank
+
+
 def test_words_like_marks(tmp_path: Path) -> None:
-    """A number below 500 is a word, and so is %% within one."""
+    """A number below 500 is a word, or of more than nine digits, and so is %% within one."""
     rows = "#1\tA\t--\t--\t0\n#499\tA\t--\t--\t0\n5%%\tA\t--\t--\t0\n#x500\tA\t--\t--\t0\n"
+    rows += "#0000000500\tA\t--\t--\t0\n"
     bank = read_text(tmp_path, block(rows))
-    assert bank[0].tokens == ["#1", "#499", "5%%", "#x500"]
+    assert bank[0].tokens == ["#1", "#499", "5%%", "#x500", "#0000000500"]
     assert written(bank) == block(rows)
 
 

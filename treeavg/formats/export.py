@@ -28,7 +28,7 @@ _NONE = "--"
 _NODE, _NUMBER = re.compile(r"#([0-9]{1,9})"), re.compile(r"[0-9]{1,9}")
 _COMMENT = re.compile(rb"(^|[ \t\r\v\f])%%[^\n]*")
 _BLOCK = re.compile("1+")
-_WORD = r"^$|[ \t-\r\0]|^%%|^#(?:BOS|EOS)$|^#0*(?:[5-9][0-9]{2}|[1-9][0-9]{3,})$"
+_WORD = r"^$|[ \t-\r\0]|^%%|^#(?:BOS|EOS)$|^#(?=[0-9]{1,9}$)0*(?:[5-9][0-9]{2}|[1-9][0-9]{3,})$"
 _LABEL, _TAG = r"[ \t-\r\0]|^%%|^--$", r"[\t-\r\0]|(?:^| )(?:%%|--(?: |$))| $"
 _ELSE = "The format cannot hold it; write JSON lines (.jsonl)."
 
@@ -120,7 +120,7 @@ def _fill(sentence: _Sentence, name: str) -> None:
         raise LineError(sentence.line, "expected words behind #BOS, got none. Remove the block.")
     whole = ((0, len(tokens)),)
     sentence.constituents, sentence.labels = [whole], [ROOT]
-    for node in reversed(_bottom_up(tokens, nodes)):  # so that of equal ones the outer comes first
+    for node in reversed(_telling(tokens, _bottom_up(tokens, nodes))):  # so that of equal ones the outer comes first
         bits = f"{node.mask:b}"[::-1]
         sentence.constituents.append(tuple(match.span() for match in _BLOCK.finditer(bits)))
         sentence.labels.append(node.label)
@@ -173,6 +173,19 @@ def _bottom_up(tokens: list[_Node], nodes: dict[int, _Node]) -> list[_Node]:
         if node.waiting:
             raise LineError(node.line, f"expected a tree, got a cycle through #{number}. Mend the parents.")
     return done
+
+
+def _telling(tokens: list[_Node], nodes: list[_Node]) -> list[_Node]:
+    """Leave out nodes without a label right over a word without a tag: they would be an empty end of its chain."""
+    bare = {token.mask for token in tokens if not token.label}
+    kept = []
+    for node in nodes:
+        if node.mask not in bare:
+            kept.append(node)
+        elif node.label:
+            bare.discard(node.mask)
+            kept.append(node)
+    return kept
 
 
 def _parse(chunk: Chunk) -> tuple[Treebank, list[Problem]]:
