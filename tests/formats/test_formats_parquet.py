@@ -394,6 +394,17 @@ def test_spoilt_files(tmp_path: Path) -> None:
     assert not any("\n" in message for message in errors)
 
 
+def test_text_that_begins_like_a_table(tmp_path: Path) -> None:
+    """Four letters are no table."""
+    path = tmp_path / "a.heads"
+    path.write_text("PAR1 2 0\nPAR12 0 1\n")
+    assert treeavg.read(path) == treeavg.read(path, format="heads")
+    bank = treeavg.read(path)
+    assert list(bank.ids) == ["PAR1", "PAR12"]
+    treeavg.write(bank, path)
+    assert treeavg.read(path) == bank
+
+
 def test_streams_and_other_wrappings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Standard input and pipes are refused, compression around it is, and text formats do not read it."""
     with pytest.raises(FormatError) as caught:

@@ -20,8 +20,8 @@ from treeavg.formats.heads import faults
 from treeavg.strings import StringColumn, offsets_of
 from treeavg.treebank import Treebank
 
-#: The first and last bytes of every Parquet file.
-MAGIC = b"PAR1"
+#: How every Parquet file begins: its mark, which a word may begin with too, and the first field of a header.
+MAGIC = b"PAR1\x15"
 
 #: Sentences in a row group, whatever the batches in which they come: what a reader has to hold at least.
 ROW_GROUP = 8192
