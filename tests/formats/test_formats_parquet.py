@@ -5,7 +5,9 @@ from __future__ import annotations
 import gc
 import importlib
 import random
+from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -392,6 +394,24 @@ def test_spoilt_files(tmp_path: Path) -> None:
             errors.append(str(error))
     assert len(errors) > 50
     assert not any("\n" in message for message in errors)
+
+
+def test_counts_of_rows_that_differ(tmp_path: Path) -> None:
+    """No number of rows at the end makes a sentence disappear."""
+    path = tmp_path / "a.parquet"
+    treeavg.write(SMALL[:1], path)
+    data = bytearray(path.read_bytes())
+    for place in range(len(data) - 8 - int.from_bytes(data[-8:-4], "little"), len(data) - 8):
+        for value in (1, 57, 4):
+            path.write_bytes(bytes(data[:place]) + bytes([data[place] ^ value]) + bytes(data[place + 1 :]))
+            with suppress(FormatError):
+                assert len(treeavg.read(path)) == 1, place
+    reader: Any = object.__new__(parquet.TableBatches)
+    reader._name = "x"
+    groups = [SimpleNamespace(num_rows=3), SimpleNamespace(num_rows=4)]
+    metadata = SimpleNamespace(num_rows=-29, num_row_groups=2, row_group=groups.__getitem__)
+    with pytest.raises(FormatError, match=r"^x: expected 7 rows as its row groups say, got -29 by its end\. Is it"):
+        reader._rows(metadata)
 
 
 def test_text_that_begins_like_a_table(tmp_path: Path) -> None:

@@ -91,25 +91,34 @@ class TableBatches:
         parquet = arrow.module("pyarrow.parquet")
         try:
             self._file = parquet.ParquetFile(os.fspath(path), memory_map=False, pre_buffer=False, buffer_size=1 << 20)
-            schema = self._file.schema_arrow
-            self._count = int(self._file.metadata.num_rows)
+            schema, metadata = self._file.schema_arrow, self._file.metadata
         except (self._pa.ArrowException, OSError, UnicodeDecodeError) as error:  # names of columns, too, may be damaged
             self.close()
             raise self._damaged(error) from None
         try:
             self._reader = tables.TableReader(self._name, self._place, schema, admit=self._admit)
+            self._count = self._rows(metadata)
         except BaseException:
             self.close()
             raise
         self.kind = self._reader.kind
-        if not self._count:
-            self.close()
-            raise FormatError(f"{self._name}: expected at least one tree, got no rows. Check what wrote it.")
         unwanted = (*(() if columns.labels else _LABELS), *(() if columns.tokens else _TOKENS))
         self._names = [name for name in self._reader.names if name not in unwanted]
         self._ahead: list[AnyTreebank] = []  # decoded and not handed out
         self._decoded = 0
         self._pieces = self._decode()
+
+    def _rows(self, metadata: Any) -> int:
+        """Return how many rows there are; the file says it twice, and pyarrow believes either."""
+        groups = [int(metadata.row_group(group).num_rows) for group in range(metadata.num_row_groups)]
+        if metadata.num_rows != sum(groups) or min(groups, default=0) < 0:
+            raise FormatError(
+                f"{self._name}: expected {sum(groups):,} rows as its row groups say, got {metadata.num_rows:,} by its "
+                "end. Is it whole?"
+            )
+        if not groups or not sum(groups):
+            raise FormatError(f"{self._name}: expected at least one tree, got no rows. Check what wrote it.")
+        return sum(groups)
 
     def _refuse_stream(self, path: str) -> None:
         if path == "-" or not os.path.isfile(path):
