@@ -113,6 +113,17 @@ def test_chains(tmp_path: Path) -> None:
     assert (view.constituents, view.tags, view.tokens) == ([], ["NP NN"], ["a"])
 
 
+def test_brackets_without_a_label_that_begin_with_a_word(tmp_path: Path) -> None:
+    """A bracket within is written first, since order says nothing; without one the word would be the label."""
+    path = tmp_path / "a.dbr"
+    path.write_text("(X ( (X 1=b) 0=a) (X 2=c))\n")
+    bank = treeavg.read(path)
+    assert (bank[0].tokens, bank[0].labels, bank[0].spans) == (["a", "b", "c"], ["X", ""], [(0, 3), (0, 2)])
+    treeavg.write(bank, path)
+    assert path.read_text() == "(X ( (X 1=b) 0=a) (X 2=c))\n"
+    assert treeavg.read(path) == bank
+
+
 @pytest.mark.parametrize(
     ("spelled", "word"),
     [

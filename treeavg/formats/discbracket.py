@@ -242,14 +242,15 @@ def _line(view: TreeView) -> str:
         elif item < 0:
             parts.append(leaves[~item])
         else:
-            first = children[item][0]
-            word_first = first < 0 and not leaves[~first].startswith("(")
-            wrapper = item == 0 and len(children[0]) == 1
-            if not labels[item] and (word_first or wrapper):
-                raise _nameless(view)
+            own = children[item]
+            if not labels[item]:  # a bracket has to come first, or the word would be the label
+                own = sorted(own, key=lambda child: child < 0 and not leaves[~child].startswith("("))
+                word_first = own[0] < 0 and not leaves[~own[0]].startswith("(")
+                if word_first or (item == 0 and len(own) == 1):
+                    raise _nameless(view)
             parts.append(f"({labels[item]}")
             agenda.append(")")
-            for child in reversed(children[item]):
+            for child in reversed(own):
                 agenda += [child, " "]
     return "".join(parts)
 
