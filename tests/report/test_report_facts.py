@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import hostile
@@ -297,6 +298,16 @@ def test_messages() -> None:
         ReportOptions(seed=-1)
     with pytest.raises(ArgumentError, match=r"on_error: expected one of 'raise', 'skip', got 'skp'\. Did you mean"):
         ReportOptions(on_error="skp")
+
+
+def test_names_that_are_no_text(tmp_path: Path) -> None:
+    """Bytes of a file's name or a title that are no UTF-8 are spelt out, on the page and in the charts."""
+    bank = Treebank.from_constituents([["a", "b", "c"]], [[(0, 3), (0, 2)]])
+    teachers = dict.fromkeys(("a\udcff", "a\udcfe"), bank)
+    report = build_report(teachers, gold=bank, options=ReportOptions(title="x\udcff", samples=2))
+    assert [system["name"] for system in report.facts["systems"]] == ["gold", r"a\udcff", r"a\udcfe", "average"]
+    assert rb"<title>x\udcff</title>" in report.html()
+    report.write_plots(tmp_path, format="png")
 
 
 def test_systems_are_named_in_messages_as_the_caller_wants() -> None:

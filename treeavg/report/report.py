@@ -120,7 +120,7 @@ class Report:
         """
         spread = facts.disagreement(self.systems, self.rows)
         data = payload_of(self.facts, self.systems, self.rows, values=self.values, disagreement=spread)
-        return page(self.options.title, data)
+        return page(self.facts["title"], data)
 
     def write(self, path: str | os.PathLike[str]) -> None:
         """Write the page; it appears whole or not at all.
@@ -229,7 +229,7 @@ def build_report(
     systems, problems = _systems(teachers, gold, averages, students, options, places)
     rows = rows_of(systems)
     numbers: dict[str, Any] = {
-        "title": options.title,
+        "title": _shown(options.title),
         "version": __version__,
         "kind": "dependency" if systems.is_dependency else "constituency",
         "sentences": len(systems.lengths),
@@ -253,6 +253,11 @@ def build_report(
     return Report(options, numbers, systems, problems, rows, values)
 
 
+def _shown(name: str) -> str:
+    """Spell out bytes that are no text: names of files and arguments of a command line may hold some."""
+    return name.encode(errors="backslashreplace").decode()
+
+
 def _systems(
     teachers: Mapping[str, Trees],
     gold: Trees | None,
@@ -265,10 +270,10 @@ def _systems(
     if not teachers:
         raise ArgumentError("teachers: expected at least one treebank, got none. Name the teachers.")
     given = [System("gold", "gold", gold)] if gold is not None else []
-    given += [System(name, "teacher", bank) for name, bank in teachers.items()]
-    given += [System(name, "average", bank) for name, bank in (averages or {}).items()]
+    given += [System(_shown(name), "teacher", bank) for name, bank in teachers.items()]
+    given += [System(_shown(name), "average", bank) for name, bank in (averages or {}).items()]
     after = len(given)
-    given += [System(name, "student", bank) for name, bank in (students or {}).items()]
+    given += [System(_shown(name), "student", bank) for name, bank in (students or {}).items()]
     places = places or Places(tuple(member.name for member in given))
     _, problems = align(
         [member.bank for member in given], places=places, check_tokens=options.check_tokens, on_error=options.on_error
