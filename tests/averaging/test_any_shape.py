@@ -379,6 +379,15 @@ def test_too_many_digits() -> None:
         f1([bank(4, TREES["a"]), bank(4, TREES["e"])], weights=[0.123456789012, 0.98765432101])
 
 
+@pytest.mark.parametrize("option", [{"threshold": 1e-300}, {"objective": "f1", "beta": 1e-300}])
+def test_numbers_beyond_64_bits(option: dict[str, Any]) -> None:
+    """They are refused by name, before a kernel sees them."""
+    bank = Treebank.from_constituents([4], [[(0, 4), (0, 2)]])
+    name = list(option)[-1]
+    with pytest.raises(treeavg.LimitError, match=rf"^{name}: expected a number of few digits, so that sums are exact"):
+        treeavg.average([bank, bank], binary=False, **option)
+
+
 def test_too_long() -> None:
     """Bit masks of more than 1 GiB are refused before they are made."""
     deep = treeavg.branching(Treebank.from_constituents([100_000], [[]]))

@@ -60,7 +60,7 @@ def test_messages_of_clusters(
     assert "--workers: expected --cluster local beside it, got none." in refused("--workers", "2", "-o", out)
     assert "--workers: expected at least 1, got 0." in refused("--workers", "0", "--cluster", "local", "-o", out)
     monkeypatch.setattr(cluster, "TIMEOUT", 0.3)
-    for address in ("tcp://127.0.0.1:1", "nonsense://x"):
+    for address in ("tcp://127.0.0.1:1", "nonsense://x:1", "nonsense://x", "a.txt", "/dev/null", ""):
         error = refused("--cluster", address, "-o", out)
         assert f"--cluster: expected 'local' or the address of a Dask scheduler, got '{address}': " in error
         assert "Start one with 'dask scheduler', and name its address, tcp://HOST:8786." in error

@@ -176,8 +176,9 @@ class CommandLine:
             return f"exit code {code}: {argv}"
         if "Traceback" in self._error or "Traceback" in self._out:
             return f"a traceback: {argv}: {self._error[-300:]}"
+        told = re.sub(r'(?m)^\{"time": [^\n]+\}\n', "", self._error)  # of --log-json
         if code == 2 and (
-            self._out or not re.fullmatch(r"(treeavg( [\w-]+){0,2}: [^\n]+\n|  sentence [^\n]+\n)+", self._error)
+            self._out or not re.fullmatch(r"(treeavg( [\w-]+){0,2}: [^\n]+\n|  sentence [^\n]+\n)+", told)
         ):
             return f"not one line: {argv}: {self._out[:200]!r} {self._error[:300]!r}"
         names = {path.name for path in self._folder.iterdir()}
@@ -202,6 +203,8 @@ class CommandLine:
         at = max(place for place, word in enumerate(argv[:-1]) if word in ("-o", "--output"))
         path = self._folder / argv[at + 1]
         if argv[at + 1] not in OUTPUTS or "--output-format" in argv or {"-h", "--help"} & set(argv):
+            return None
+        if path.is_dir():  # of shards
             return None
         if not path.exists() or path.read_bytes() == BEFORE:
             return f"not written: {argv}"

@@ -49,6 +49,12 @@ def average_any(
     LimitError
         The weights have too many digits for exact arithmetic in 64 bits.
     """
+    if max(objective.value.numerator, objective.value.denominator) >= 1 << 62:
+        name = "beta" if objective.ratio else "threshold"
+        raise LimitError(
+            f"{name}: expected a number of few digits, so that sums are exact in 64 bits, got too many. "
+            "Round it to six digits."
+        )
     pool = Pool.of(teachers, lengths, labelled)
     needed = np.diff(pool.offsets, axis=1).sum(axis=0) * (-(-lengths.astype(np.int64) // 64)) * 8
     if len(needed) and needed.max() > MAX_MASK_BYTES:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any, Protocol, TypeVar
 
-from treeavg.errors import ArgumentError, TreeavgError
+from treeavg.errors import ArgumentError, TreeavgError, quote
 from treeavg.jobs import worker_count
 from treeavg.version import __version__
 
@@ -16,6 +17,8 @@ from treeavg.version import __version__
 ALLOWED_FAILURES = 10
 #: Seconds to wait for a scheduler.
 TIMEOUT = 20
+#: An address with a port, with a protocol or without.
+_ADDRESS = re.compile(r"(?:[a-z]\w*://)?(?:[^\s/:\[\]]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}(?:/\S*)?|inproc://\S+")
 #: Tasks handed out at once for each thread of the workers: enough that none waits, few enough for any scheduler.
 AHEAD = 4
 
@@ -222,16 +225,21 @@ def connect(cluster: str | None, workers: int | None = None) -> Iterator[Executo
             ):  # fmt: skip
                 yield OnDask(client)
             return
+        if not _ADDRESS.fullmatch(cluster):  # Dask asserts, or waits for ever, on what is none
+            raise _no_scheduler(cluster, "that is no address")
         try:
             client = Client(cluster, timeout=TIMEOUT)
         except (OSError, TimeoutError, ValueError) as error:
-            reason = str(error).split("\n")[0]
-            raise ClusterError(
-                f"--cluster: expected 'local' or the address of a Dask scheduler, got {cluster!r}: {reason}. "
-                "Start one with 'dask scheduler', and name its address, tcp://HOST:8786."
-            ) from None
+            raise _no_scheduler(cluster, str(error).split("\n")[0]) from None
         with client:
             yield OnDask(client)
+
+
+def _no_scheduler(cluster: str, reason: str) -> ClusterError:
+    return ClusterError(
+        f"--cluster: expected 'local' or the address of a Dask scheduler, got {quote(cluster)}: {reason}. "
+        "Start one with 'dask scheduler', and name its address, tcp://HOST:8786."
+    )
 
 
 @contextmanager
