@@ -74,9 +74,8 @@ class Forks:
         return self
 
     def __exit__(self, *_: object) -> None:
-        assert self._server.stdin is not None
-        self._server.stdin.close()
-        self._server.wait()
+        with self._server:  # closes the pipes, which ends it, and waits
+            pass
 
     def start(self, *words: object, folder: Path) -> Fork:
         """Start it in a folder."""
