@@ -53,8 +53,9 @@ def score(arguments: argparse.Namespace, scoring: Scoring) -> ScoreTables:
         )
     inputs = [arguments.gold, *arguments.predicted]
     report = _run(arguments, "scoring", score_work, inputs, {"scoring": asdict(scoring)})
-    whole, part = (ScoreTables(arguments.gold, arguments.predicted, scoring) for _ in range(2))
+    whole = ScoreTables(arguments.gold, arguments.predicted, scoring)
     for record in report.records:
+        part = ScoreTables(arguments.gold, arguments.predicted, scoring)
         part.fill(record["result"])
         whole.append(part)
     return whole

@@ -85,8 +85,7 @@ def _parse_any(chunk: Chunk) -> tuple[Treebank, list[Problem]]:
             records.append(None)
             problems.append(_located(chunk, number, error))
     lengths = np.array([record["n"] if record is not None else 0 for record in records], np.int32)
-    place = lambda row: f"{chunk.name}: sentence {chunk.sentence + row + 1}"  # noqa: E731
-    limits.refuse_unspelt(place, lengths, len(chunk.data))
+    limits.refuse_unspelt(lambda row: f"{chunk.name}: sentence {chunk.sentence + row + 1}", lengths, len(chunk.data))
     try:
         bank = _build(records)
     except (TreeavgError, UnicodeEncodeError):
