@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from .mutations import mutated, seeds, treebanks
-from .readers import Reader
+from .readers import SECONDS, Reader
 
 #: Names of files that are there, by what is in them, and of such as are not.
 INPUTS = (
@@ -40,6 +40,8 @@ WHOLE, REAL = (-1, 0, 1, 2, 3, 7, 40), ("0", "0.5", "1", "-1", "nan", "inf", "1e
 JUNK = ("x", "", "é", "--", "-o", "1e999", "None", "a b", "\n", "%s", "{}", "--jobs")
 #: Verbs that load torch, or do a whole experiment: one input in some thousand is for them, since each takes a second.
 SLOW = ("fit", "distill", "parse", "demo")
+#: Seconds of the processor that one of those may take.
+TRAINING = 60.0
 BEFORE = b"what was there before\n"
 
 
@@ -137,6 +139,7 @@ class CommandLine:
         self._given = json.loads(data or b'{"argv": ["--version"], "files": {}, "there": false}')
         self._lay_out()
         argv = self._given["argv"]
+        self._oracle.seconds = TRAINING if set(SLOW) & set(argv) else SECONDS
         self._fresh = "fit" in argv  # whose parser adds options when it is used
         out, error = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="backslashreplace") for _ in range(2))
         sys.stdin = types.SimpleNamespace(buffer=io.BytesIO(self._files["a.txt"]))  # type: ignore[assignment]

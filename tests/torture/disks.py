@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +18,9 @@ from typing import Any
 from . import processes
 from .processes import ROOT, debris, refused, run
 
-_NOBODY = 65534
+_USER = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+#: What Numba keeps of one kernel: where it is, and the machine code.
+_KEPT = ("brackets.scan_trees*.nbi", "brackets.scan_trees*.nbc")
 
 
 @contextmanager
@@ -177,6 +180,12 @@ def unwritable(folder: Path, seed: int) -> Iterator[str | None]:
     if os.geteuid() != 0 or shutil.which("setpriv") is None:
         yield "skipped: only root can become another user, and setpriv is needed"
         return
+    with tempfile.TemporaryDirectory() as open_to_all:  # which pytest's folders are not
+        Path(open_to_all).chmod(0o755)
+        yield from _as_nobody(Path(open_to_all))
+
+
+def _as_nobody(folder: Path) -> Iterator[str | None]:
     good = processes.larger(folder, 20, files=1)[0]
     secret = folder / "secret.txt"
     shutil.copy(folder / good, secret)
@@ -187,7 +196,6 @@ def unwritable(folder: Path, seed: int) -> Iterator[str | None]:
     (folder / "open").chmod(0o777)
     (folder / "open" / "old.txt").write_text("old")
     text = processes.text_of(folder, 20)
-    user = ["setpriv", f"--reuid={_NOBODY}", f"--regid={_NOBODY}", "--clear-groups"]
     for words, says in (
         (["convert", good, "-o", "new.txt"], "new.txt: expected a file to write, got: Permission denied."),
         (["convert", good, "-o", "old.txt"], "old.txt: expected a file to write, got: Permission denied."),
@@ -197,7 +205,7 @@ def unwritable(folder: Path, seed: int) -> Iterator[str | None]:
         (["fit", "on-lstm", text, "-o", "model", *processes.FIT], "expected a folder to write into, got: Permission"),
     ):
         cache = processes.environment(NUMBA_CACHE_DIR=str(folder / "open"), HOME=str(folder / "open"))
-        done = subprocess.run([*user, *processes.command(*words)], cwd=folder, env=cache, capture_output=True)
+        done = subprocess.run([*_USER, *processes.command(*words)], cwd=folder, env=cache, capture_output=True)
         if b"No module named" in done.stderr or b"can't open" in done.stderr:
             yield f"skipped: that user cannot read {ROOT}"
             return
@@ -205,6 +213,36 @@ def unwritable(folder: Path, seed: int) -> Iterator[str | None]:
     yield None if old.read_text() == (folder / "open" / "old.txt").read_text() == "old" else "a file was replaced"
     left = {path.name for path in (folder / "open").iterdir()} & {"a.txt"}
     yield None if not left and not debris(folder) else f"left {left} {debris(folder)}"
+
+
+def kernel_cache(folder: Path, seed: int) -> Iterator[str | None]:
+    """Compiled code: its disk is full, it is cut off or not to be written. The same output, a line where it is lost."""
+    words = ("convert", processes.TEACHERS[0], "--output-format", "jsonl")
+    kept = folder / "kept"
+    expected = run(*words, folder=folder, NUMBA_CACHE_DIR=str(kept)).stdout
+
+    def wrong(done: subprocess.CompletedProcess[bytes], told: str) -> str | None:
+        lines = [line for line in done.stderr.decode().splitlines() if not line.startswith("treeavg: compiling")]
+        good = done.returncode == 0 and done.stdout == expected != b"" and len(lines) == bool(told)
+        return None if good and told in "".join(lines) else f"exit code {done.returncode}, {done.stderr[-300:]!r}"
+
+    for number, (pattern, left) in enumerate((pattern, left) for pattern in _KEPT for left in (0, 1, 700, 5_000)):
+        copy = folder / f"cut{number}"
+        shutil.copytree(kept, copy)
+        (file,) = copy.rglob(pattern)
+        os.truncate(file, min(left, file.stat().st_size - 1))
+        yield wrong(run(*words, folder=folder, NUMBA_CACHE_DIR=str(copy)), "")
+    try:
+        for kilobytes in (4, 16, 64):
+            with small_disk(folder, kilobytes) as place:
+                yield wrong(run(*words, folder=folder, NUMBA_CACHE_DIR=str(place)), "No space left on device")
+    except OSError as error:
+        yield f"skipped: {error}"
+    if os.geteuid() == 0 and shutil.which("setpriv") is not None:
+        homeless = processes.environment(HOME="/nonexistent")
+        homeless.pop("NUMBA_CACHE_DIR", None)
+        done = subprocess.run([*_USER, *processes.command(*words)], cwd="/", env=homeless, capture_output=True)
+        yield wrong(done, "none that can be written")
 
 
 def vanishing(folder: Path, seed: int) -> Iterator[str | None]:

@@ -19,6 +19,7 @@ CASES: dict[str, Case] = {
     "read-errors": disks.read_errors,
     "odd-paths": disks.odd_paths,
     "unwritable": disks.unwritable,
+    "kernel-cache": disks.kernel_cache,
     "vanishing-folder": disks.vanishing,
     "one-output-path": meddling.one_output_path,
     "one-run-folder": meddling.one_run_folder,

@@ -46,7 +46,7 @@ class Reader:
     """
 
     def __init__(self, name: str, folder: Path) -> None:
-        self.name = name
+        self.name, self.seconds = name, SECONDS
         self._path = folder / f"input{OTHERS.get(name, '')}"
         from treeavg.formats import FORMATS
 
@@ -109,7 +109,7 @@ class Reader:
         except BaseException as error:  # the point of all this
             wrong = f"raised {type(error).__name__}: {str(error)[:300]}\n{_innermost(error)}"
         seconds = time.process_time() - begun
-        if seconds > SECONDS:
+        if seconds > self.seconds:
             wrong = wrong or f"took {seconds:.1f} s"
         grown = _peak() - held
         if grown > BYTES:
