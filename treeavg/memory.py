@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 
 def resident_memory() -> int:
@@ -29,14 +31,43 @@ def resident_memory() -> int:
 
 
 def give_back_memory() -> None:
-    """Return freed memory to the system, where the C library can (glibc): it keeps what it may need again.
+    """Return to the system what is freed and what only loading needed, where that can be told apart (Linux, glibc).
+
+    The C library keeps what was freed, in case it is needed again. And of libraries, pages stay mapped that were looked
+    at once, when they were loaded: of torch and LLVM 100 MB. Those that nobody has changed are let go; what is used
+    again is found in the system's cache of files.
 
     Examples
     --------
     >>> give_back_memory()
     """
     try:
-        trim = ctypes.CDLL(None).malloc_trim
+        library = ctypes.CDLL(None)
+        trim, advise = library.malloc_trim, library.madvise
+        mapped = _unchanged_parts(Path("/proc/self/smaps").read_text(encoding="utf-8", errors="surrogateescape"))
     except (AttributeError, OSError, TypeError):
         return
     trim(0)
+    for start, end in mapped:
+        advise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), _DONTNEED)
+
+
+#: Of Linux's madvise, <bits/mman-linux.h>: the pages of a file's private part are read again when they are next used.
+_DONTNEED = 4
+
+
+def _unchanged_parts(smaps: str) -> Iterator[tuple[int, int]]:
+    """Return the addresses of a process's code from files, where no page was ever changed: nothing of it can be lost.
+
+    (Constants cannot be written either, but tables among them have been, when the library was loaded.)
+    """
+    part, changed = (0, 0), True
+    for line in smaps.splitlines():
+        name, *words = line.split()
+        if not name.endswith(":"):
+            start, end = (int(side, 16) for side in name.split("-"))
+            part, changed = (start, end), words[0] != "r-xp" or not "".join(words[4:5]).startswith("/")
+        elif name in ("Anonymous:", "Swap:"):
+            changed = changed or words[0] != "0"
+        elif name == "VmFlags:" and not changed:
+            yield part

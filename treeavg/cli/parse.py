@@ -79,6 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
                 f"--decode: expected a parser with a choice, got one of the kind {parser.kind}. Leave it out."
             )
         chosen["decode"] = arguments.decode
+    give_back_memory()  # what loading needed
     begun = time.monotonic()
     with options.memory_of_torch():
         if cluster.is_wanted(arguments, [arguments.text]):
@@ -127,7 +128,6 @@ def _parse(parser: Any, arguments: argparse.Namespace, chosen: dict[str, Any]) -
                 file.write(target.serialize(bank, done))
             done += len(bank)
             words += bank.token_count
-            give_back_memory()  # batches of many shapes leave gaps, some 40 MB in the end
             progress.advance(len(bank), reader.fraction)
         spelt.finish(done)
     return done, words
@@ -136,7 +136,9 @@ def _parse(parser: Any, arguments: argparse.Namespace, chosen: dict[str, Any]) -
 def parse_batch(parser: Any, batch: Any, chosen: dict[str, Any], first: int) -> Any:
     """Parse sentences of which the first has the index `first` in the text."""
     place = {"first": first} if parser.kind == "from-file" else {}
-    return parser.parse(batch, **chosen, **place)
+    bank = parser.parse(batch, **chosen, **place)
+    give_back_memory()  # batches of many shapes leave gaps, some 40 MB in the end
+    return bank
 
 
 class _Hits:

@@ -18,6 +18,7 @@ from treeavg.formats import format_of
 from treeavg.formats.choosing import kind_of
 from treeavg.formats.files import file_digest
 from treeavg.formats.text import SentenceReader
+from treeavg.memory import give_back_memory
 
 
 def run(parser: Any, arguments: argparse.Namespace, chosen: dict[str, Any]) -> tuple[int, int]:
@@ -97,7 +98,9 @@ def _loaded(folder: str, digests: str) -> Any:
     """Return a parser, loaded once by each worker; torch's threads are left to the worker's environment."""
     from parsers.base import load
 
-    return load(folder)
+    parser = load(folder)
+    give_back_memory()
+    return parser
 
 
 def _reader(path: str, options: Mapping[str, Any]) -> SentenceReader:
