@@ -183,7 +183,7 @@ def replaced(bank: Any, **columns: Any) -> pa.Table:
     ("table", "message"),
     [
         (replaced(BLOCKS, starts=None), r"table: expected a column 'starts', as treebanks have, got 'length, ends, fa"),
-        (replaced(BLOCKS, starts=[1.5, 2.5]), r"table: expected large_list<.*> in the column 'starts', got 'double'\. d"),
+        (replaced(BLOCKS, starts=[1.5, 2.5]), r"table: expected large_list<.*> in the column 'starts', got 'double'\."),
         (replaced(BLOCKS, tokens=["a", "b"]), r"table: expected large_list<.*> in the column 'tokens', got 'string'"),
         (replaced(BLOCKS, tags=pa.array([[b"a"]] * 2, pa.list_(pa.field("a\n1", pa.binary())))),
          r"table: expected large_list<.*> in the column 'tags', got 'list<a\\n1: binary>'\. docs/formats"),

@@ -16,7 +16,7 @@ from .records import Counts, keep_failure, line
 #: Of all inputs of a reader, the share of each mode; and inputs a round.
 SHARES = {"instrumented": 0.15, "bounds": 0.05, "compiled": 0.8}
 ROUND = {"instrumented": 15_000, "bounds": 10_000, "compiled": 25_000}
-#: Seconds in which a worker gets ready (kernels may be compiled), and then for one input (a training, on a busy machine).
+#: Seconds in which a worker gets ready (kernels may be compiled), and then for one input, which may be a training.
 START, STUCK = 600.0, 300.0
 
 
