@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import os
 import stat
@@ -12,7 +13,7 @@ import pytest
 
 import treeavg
 from treeavg import FileError, FormatError, Treebank
-from treeavg.formats.files import AtomicFile
+from treeavg.formats.files import AtomicFile, explain
 
 BANK = Treebank.from_constituents([["a", "b"]], [[(0, 2)]], labels=[["S"]])
 LINE = "(S a b)\n"
@@ -169,6 +170,22 @@ def test_paths_that_cannot_be_written(tmp_path: Path, name: str, message: str) -
         treeavg.write(BANK, tmp_path / name)
     assert str(caught.value).startswith(f"{tmp_path / name}: expected a file to write, got: {message}")
     assert names(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [
+        (errno.ENOENT, "Check the path."),
+        (errno.EISDIR, "Name a file, or several: folder/*.txt."),
+        (errno.EACCES, "Change its permissions, or choose another path."),
+        (errno.EMFILE, "Raise the limit (ulimit -n), or name fewer at once."),
+        (errno.EFBIG, "Raise the limit (ulimit -f), or choose another path."),
+        (errno.EIO, "Free space or choose another path."),
+    ],
+)
+def test_advice_by_what_the_system_says(number: int, advice: str) -> None:
+    said = os.strerror(number)
+    assert str(explain("a", "write", OSError(number, said))) == f"a: expected a file to write, got: {said}. {advice}"
 
 
 @pytest.mark.parametrize("letter", ["x", "é", "字", "😀"])

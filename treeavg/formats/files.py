@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import errno
 import hashlib
 import io
 import os
@@ -42,11 +43,14 @@ def explain(path: str, action: str, error: OSError) -> FileError:
     a.txt: expected a file to read, got: No such file or directory. Check the path.
     """
     advice = {
-        "FileNotFoundError": "Check the path.",
-        "IsADirectoryError": "Name a file, or several: folder/*.txt.",
-        "PermissionError": "Change its permissions, or choose another path.",
-        "NotADirectoryError": "Check the path.",
-    }.get(type(error).__name__, "Free space or choose another path." if action == "write" else "Check the device.")
+        errno.ENOENT: "Check the path.",
+        errno.ENOTDIR: "Check the path.",
+        errno.EISDIR: "Name a file, or several: folder/*.txt.",
+        errno.EACCES: "Change its permissions, or choose another path.",
+        errno.EPERM: "Change its permissions, or choose another path.",
+        errno.EMFILE: "Raise the limit (ulimit -n), or name fewer at once.",
+        errno.EFBIG: "Raise the limit (ulimit -f), or choose another path.",
+    }.get(error.errno or 0, "Free space or choose another path." if action == "write" else "Check the device.")
     reason = error.strerror or str(error)
     return FileError(f"{path}: expected a file to {action}, got: {reason}. {advice}")
 
