@@ -60,10 +60,7 @@ def register(verbs: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Load the parser, stream through the text."""
     options.require_torch("parse")
-    # Else oneDNN keeps what it compiled for every shape of a batch, 40 MB in the end; few come again.
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "4")
-
-    from parsers.base import load, resolve_device
+    from parsers.base import resolve_device
 
     running.refuse_json_on_stdout(arguments)
     if arguments.batch_tokens is None:
@@ -71,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.batch_tokens < 1:
         raise ArgumentError(f"--batch-tokens: expected at least 1, got {arguments.batch_tokens}. Try 4096.")
     options.use_threads(arguments)
-    parser = load(arguments.parser)
+    parser = loaded(arguments.parser)
     chosen = {"batch_tokens": arguments.batch_tokens, "device": arguments.device}
     if arguments.decode is not None:
         if "decode" not in signature(parser.parse).parameters:
@@ -79,7 +76,6 @@ def run(arguments: argparse.Namespace) -> int:
                 f"--decode: expected a parser with a choice, got one of the kind {parser.kind}. Leave it out."
             )
         chosen["decode"] = arguments.decode
-    give_back_memory()  # what loading needed
     begun = time.monotonic()
     with options.memory_of_torch():
         if cluster.is_wanted(arguments, [arguments.text]):
@@ -131,6 +127,18 @@ def _parse(parser: Any, arguments: argparse.Namespace, chosen: dict[str, Any]) -
             progress.advance(len(bank), reader.fraction)
         spelt.finish(done)
     return done, words
+
+
+def loaded(folder: str) -> Any:
+    """Load a parser, in little memory."""
+    # Else oneDNN keeps what it compiled for every shape of a batch, 40 MB in the end; few come again.
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "4")
+
+    from parsers.base import load
+
+    parser = load(folder)
+    give_back_memory()  # what loading needed
+    return parser
 
 
 def parse_batch(parser: Any, batch: Any, chosen: dict[str, Any], first: int) -> Any:

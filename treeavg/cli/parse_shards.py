@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from treeavg.cli import cluster
-from treeavg.cli.parse import parse_batch
+from treeavg.cli.parse import loaded, parse_batch
 from treeavg.engine.job import Job, Output, run_on, suffix_of
 from treeavg.engine.works import Writers
 from treeavg.errors import ArgumentError
@@ -18,7 +18,6 @@ from treeavg.formats import format_of
 from treeavg.formats.choosing import kind_of
 from treeavg.formats.files import file_digest
 from treeavg.formats.text import SentenceReader
-from treeavg.memory import give_back_memory
 
 
 def run(parser: Any, arguments: argparse.Namespace, chosen: dict[str, Any]) -> tuple[int, int]:
@@ -96,11 +95,7 @@ def read_text(arguments: argparse.Namespace, paths: Sequence[str]) -> list[list[
 @lru_cache(maxsize=1)
 def _loaded(folder: str, digests: str) -> Any:
     """Return a parser, loaded once by each worker; torch's threads are left to the worker's environment."""
-    from parsers.base import load
-
-    parser = load(folder)
-    give_back_memory()
-    return parser
+    return loaded(folder)
 
 
 def _reader(path: str, options: Mapping[str, Any]) -> SentenceReader:
