@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -210,6 +211,20 @@ def test_an_encoding_that_standard_output_has_not(tmp_path: Path) -> None:
         assert b"Traceback" not in done.stderr
         assert done.returncode in (0, 2)
         assert done.returncode == 0 or re.fullmatch(rb"treeavg: [^\n]+\n", done.stderr)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_json_is_json_in_every_encoding(encoding: str, tmp_path: Path) -> None:
+    """``\\xe9`` is no escape of JSON."""
+    (tmp_path / "é猫.txt").write_text("(S (A é) (B 犬))\n")
+    told = {}
+    for verb in (["agree"], ["show"], ["average", "-o", "b.txt"]):
+        done = run(*verb, "é猫.txt", "--json", folder=tmp_path, PYTHONIOENCODING=encoding)
+        assert done.returncode == 0, done.stderr
+        told[verb[0]] = json.loads(done.stdout.decode(encoding))
+    assert told["agree"]["names"] == ["é猫"]
+    assert told["average"]["teachers"] == ["é猫.txt"]
+    assert "é" in str(told["show"])
 
 
 def test_a_pipe_as_output(tmp_path: Path) -> None:

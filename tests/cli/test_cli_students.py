@@ -214,7 +214,7 @@ def test_a_full_disk_in_parsing(folder: Path) -> None:
     (folder / "old.txt").write_text("as it was")
     before = files_of(folder)
     done = on_a_full_disk(folder, 20_000, "parse", "student", "many.txt", "-o", "old.txt")
-    assert_refused(done, "old.txt: expected a file to write, got: File too large. Free space or choose another path.")
+    assert_refused(done, "old.txt: expected a file to write, got: File too large. Raise the limit (ulimit -f), or")
     assert (folder / "old.txt").read_text() == "as it was"
     assert files_of(folder) == before
 

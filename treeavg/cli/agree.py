@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
@@ -44,12 +42,9 @@ def run(arguments: argparse.Namespace) -> int:
     names = list(result.names)
     means = [None if value != value else value for value in result.means.tolist()]
     if arguments.json:
-        json.dump(
-            {"names": names, "values": result.values.tolist(), "means": means, "signature": str(result.signature)},
-            sys.stdout,
-            ensure_ascii=False,
+        options.print_json(
+            {"names": names, "values": result.values.tolist(), "means": means, "signature": str(result.signature)}
         )
-        print()
         return 0
     rows = [[name, *(f"{value:.2f}" for value in row)] for name, row in zip(names, result.values.tolist(), strict=True)]
     rows.append(["mean of the others", *("" if value is None else f"{value:.2f}" for value in means)])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
@@ -152,5 +151,4 @@ def _print_summary(arguments: argparse.Namespace, averaging: Averaging, summary:
         "skipped": [{"sentence": item.sentence + 1, "reason": item.message} for item in summary.problems],
         "search": summary.search_summary(),
     }
-    json.dump(told, sys.stdout, ensure_ascii=False)
-    print()
+    options.print_json(told)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
@@ -57,8 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
             "emptied": summary.emptied,
             "skipped": [{"sentence": item.sentence + 1, "reason": item.message} for item in summary.problems],
         }
-        json.dump(told, sys.stdout, ensure_ascii=False)
-        print()
+        options.print_json(told)
     return 0
 
 

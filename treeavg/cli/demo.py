@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
         }
         if arguments.report is not None:
             answer["report"] = arguments.report
-        json.dump(answer, sys.stdout)
-        print()
+        options.print_json(answer)
         return 0
     print(f"{len(gold):,} held-out sentences of a grammar of ours, {len(teachers)} teachers (see data/README.md)\n")
     print(table([["system", "sentence-f1"], *([name, f"{value:.2f}"] for name, value in values.items())]))

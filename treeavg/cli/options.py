@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import json
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -208,6 +210,12 @@ def add_output(parser: argparse.ArgumentParser) -> None:
 def add_json(parser: argparse.ArgumentParser) -> None:
     """Add machine-readable output."""
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
+def print_json(value: Any) -> None:
+    """Print a line of JSON; letters that the terminal's encoding lacks are escaped as JSON escapes them."""
+    spelt = "utf" in (getattr(sys.stdout, "encoding", None) or "utf-8").lower()
+    print(json.dumps(value, ensure_ascii=not spelt))
 
 
 def join_weights(argv: list[str]) -> list[str]:

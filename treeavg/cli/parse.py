@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -93,8 +91,7 @@ def run(arguments: argparse.Namespace) -> int:
             "seconds": round(seconds, 3),
             "sentences_per_second": round(sentences / seconds, 1),
         }
-        json.dump(summary, sys.stdout)
-        print()
+        options.print_json(summary)
     return 0
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
@@ -68,8 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
     tables = sharded.score(arguments, scoring) if over_shards else _scored(arguments, scoring)
     result, metrics = _result(tables, names, arguments)
     if arguments.json:
-        json.dump(result, sys.stdout, ensure_ascii=False)
-        print()
+        options.print_json(result)
     else:
         _print(result, metrics)
     return 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -131,8 +130,7 @@ def _print(arguments: argparse.Namespace, result: Selection[Any]) -> None:
             "trace": [asdict(step) for step in result.trace],
             **{name: getattr(arguments, name) for name in ("criterion", "search", "alpha", "gold", "published")},
         }
-        json.dump(answer, sys.stdout, ensure_ascii=False)
-        print()
+        options.print_json(answer)
         return
     rows = [["teachers", "value", "accuracy", "diversity"]]
     for step in result.trace:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import sys
 from typing import Any
@@ -80,8 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
             trees = {
                 title: {**_as_json(view), "hits": own} for title, view, own in zip(titles, views, counts, strict=True)
             }
-            json.dump({"sentence": number, "trees": trees}, sys.stdout, ensure_ascii=False)
-            print()
+            options.print_json({"sentence": number, "trees": trees})
             continue
         drawings = [draw(view, own, whole=weight, colour=colour) for view, own in zip(views, counts, strict=True)]
         print(f"sentence {number}: {printable(' '.join(views[0].tokens or []))}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import time
@@ -144,8 +143,7 @@ def report(arguments: argparse.Namespace, parser: Any, seconds: float, measure: 
             "best_score": result.best_score, "best_epoch": result.best_epoch, "steps": result.steps,
         }  # fmt: skip
         summary = {"output": arguments.output, "kind": parser.kind, **more, **scores, "seconds": round(seconds, 3)}
-        json.dump(summary, sys.stdout)
-        print()
+        options.print_json(summary)
         return
     best = "" if result is None else f", {measure.format(result.best_score)} in epoch {result.best_epoch}"
     article = "an" if parser.kind.startswith(("on-", "s-")) else "a"  # as they are spoken
