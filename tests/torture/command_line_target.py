@@ -67,6 +67,8 @@ class CommandLine:
         made, build = cli.build_parser(), cli.build_parser
         cli.build_parser = lambda: made if not self._fresh else build()  # type: ignore[assignment]
         self._fresh = False
+        #: Whether a random input may be one of `SLOW`.
+        self.trains = True
 
     def failure(self, data: bytes, *, blocks: bool) -> tuple[bool, str | None]:
         """Return whether the command succeeded, and what is wrong, if anything is."""
@@ -76,9 +78,11 @@ class CommandLine:
     # ------------------------------------------------------------------ making inputs
 
     def random_input(self, generator: random.Random, known: Sequence[bytes], good: Sequence[bytes]) -> bytes:
-        """Return arguments and files as JSON."""
+        """Return arguments and files as JSON; now and then a change of inputs that are known."""
+        if known and generator.random() < 0.2:
+            return self._varied(generator, known)
         verb = generator.choice([name for name in self._verbs if name not in SLOW])
-        if generator.random() < 0.001:
+        if self.trains and generator.random() < 0.001:
             verb = generator.choice(SLOW)
         changed = {}
         for name in INPUTS:
@@ -91,6 +95,27 @@ class CommandLine:
             argv.insert(generator.randint(0, len(argv)), generator.choice(JUNK))
         there = generator.random() < 0.5
         return json.dumps({"argv": argv, "files": changed, "there": there}).encode()
+
+    def _varied(self, generator: random.Random, known: Sequence[bytes]) -> bytes:
+        """Return a known input with a word more, less or of another one, or with another one's files."""
+        given, other = (
+            json.loads(generator.choice(known) or b'{"argv": [], "files": {}, "there": false}') for _ in range(2)
+        )
+        words, others = given["argv"], other["argv"] or [""]
+        place = generator.randint(0, len(words))
+        change = generator.randrange(5)
+        if change == 0:
+            del words[place : place + 1]
+        elif change == 1:
+            words[place : place + 1] = [generator.choice(others)]
+        elif change == 2:
+            begin = generator.randrange(len(others))
+            words[place:place] = others[begin : begin + generator.randint(1, 3)]
+        elif change == 3:
+            words.insert(place, generator.choice(JUNK))
+        else:
+            given["files"] = other["files"]
+        return json.dumps(given).encode()
 
     def _arguments(self, generator: random.Random, verb: str) -> list[str]:
         dependency = generator.random() < 0.25
@@ -139,7 +164,7 @@ class CommandLine:
         self._given = json.loads(data or b'{"argv": ["--version"], "files": {}, "there": false}')
         self._lay_out()
         argv = self._given["argv"]
-        self._oracle.seconds = TRAINING if set(SLOW) & set(argv) else SECONDS
+        self._oracle.seconds = TRAINING if set(SLOW) & set(argv) or not self.trains else SECONDS
         self._fresh = "fit" in argv  # whose parser adds options when it is used
         out, error = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="backslashreplace") for _ in range(2))
         sys.stdin = types.SimpleNamespace(buffer=io.BytesIO(self._files["a.txt"]))  # type: ignore[assignment]

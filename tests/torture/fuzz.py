@@ -41,9 +41,7 @@ def fuzz(names: list[str], *, inputs: int, work: Path, seed: int) -> int:
             (corpus / hashlib.sha1(data).hexdigest()).write_bytes(data)
         counts = Counts(work / "counts" / f"{name}.json")
         for mode, share in SHARES.items():
-            if name == "command-line" and mode != "compiled":
-                continue
-            _mode(name, mode, round(inputs * (share if name != "command-line" else 1)), counts, work, seed)
+            _mode(name, mode, round(inputs * share), counts, work, seed)
         total = {key: sum(of[key] for of in counts.values.values()) for key in ("inputs", "accepted", "failed")}
         modes = ", ".join(f"{mode} {of['inputs']:,} ({of['accepted']:,})" for mode, of in counts.values.items())
         line(name, *total.values(), modes)

@@ -7,6 +7,8 @@ a corpus. ``compiled`` and ``bounds``: changes of the corpus at full speed, the 
 from __future__ import annotations
 
 import hashlib
+import importlib
+import pkgutil
 import random
 import re
 import sys
@@ -14,10 +16,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from .board import Board
 from .mutations import PIECES
 from .records import keep_failure
-from .wrapped import guided_seeds, maker_of, unguided
+from .wrapped import Choices, guided_seeds, maker_of, unguided
 
 
 class Trial:
@@ -70,12 +74,12 @@ def main(argv: list[str]) -> None:
         if mode == "instrumented":
             instrumented(name, int(count), corpus, folder, board, rounds)
         else:
+            target = make_target(name, folder)
             known = [path.read_bytes() for path in sorted(corpus.iterdir())]
-            found, translated = guided_corpus(name, corpus)
+            found, translated = guided_corpus(name, corpus, target)
             if found != corpus:
                 known += [translated(path.read_bytes()) for path in sorted(found.iterdir())]
             generator = random.Random(rounds)
-            target = make_target(name, folder)
             trial = Trial(target, board, folder / "failures")
             good = [data for data in known if target.failure(data, blocks=False)[0]]
             make: Callable[..., bytes] = getattr(target, "random_input", maker_of(name))
@@ -102,14 +106,16 @@ def instrumented(name: str, count: int, corpus: Path, folder: Path, board: Board
     import atheris
 
     with atheris.instrument_imports(include=["treeavg", "parsers.base", "parsers.json_files", "parsers.heuristics"]):
-        import treeavg.averaging.hits_file
-        import treeavg.cli.options
-        import treeavg.formats.text  # noqa: F401
+        import_all(treeavg_modules(everything=name == "command-line"))
     words = folder / "pieces.dict"
     words.write_text("".join('"' + "".join(f"\\x{byte:02x}" for byte in piece) + '"\n' for piece in PIECES))
-    corpus, translated = guided_corpus(name, corpus)
+    target = make_target(name, folder)
+    if name == "command-line":
+        target.trains = False
+    np.seterr(over="ignore")  # of hashes; kernels that are not compiled would warn
+    corpus, translated = guided_corpus(name, corpus, target)
     known = len(list(corpus.iterdir()))
-    trial = Trial(make_target(name, folder), board, folder / "failures", uncounted=known + 1)
+    trial = Trial(target, board, folder / "failures", uncounted=known + 1)
     left = [count + known + 1]
 
     def once(data: bytes) -> None:
@@ -125,8 +131,24 @@ def instrumented(name: str, count: int, corpus: Path, folder: Path, board: Board
     atheris.Fuzz()
 
 
-def guided_corpus(name: str, corpus: Path) -> tuple[Path, Callable[[bytes], bytes]]:
-    """Return where atheris keeps what it found for a reader, and what makes an input of its bytes."""
+def treeavg_modules(*, everything: bool) -> list[str]:
+    """Return the modules that are looked into: of readers, or all but those that load torch or Dask."""
+    if not everything:
+        return ["treeavg.averaging.hits_file", "treeavg.cli.options", "treeavg.formats.text"]
+    import treeavg
+
+    found = [module.name for module in pkgutil.walk_packages(treeavg.__path__, "treeavg.") if not module.ispkg]
+    return [name for name in found if not re.search(r"distill|cluster|__main__|parse|fit$|training", name)]
+
+
+def import_all(modules: list[str]) -> None:
+    """Import modules."""
+    for module in modules:
+        importlib.import_module(module)
+
+
+def guided_corpus(name: str, corpus: Path, target: Any) -> tuple[Path, Callable[[bytes], bytes]]:
+    """Return where atheris keeps what it found for a target, and what makes an input of its bytes."""
     begin = guided_seeds(name)
     if begin is None:
         return corpus, lambda data: data
@@ -135,6 +157,8 @@ def guided_corpus(name: str, corpus: Path) -> tuple[Path, Callable[[bytes], byte
     own.mkdir(exist_ok=True)
     for data in begin:
         (own / hashlib.sha1(data).hexdigest()).write_bytes(data)
+    if name == "command-line":
+        return own, lambda data: target.random_input(Choices(data), (), ())
     return own, lambda data: unguided(name, data, good)
 
 

@@ -240,6 +240,19 @@ def test_a_fuzzer_guided_by_coverage(tmp_path: Path) -> None:
     assert (tmp_path / "counts" / "heads.json").stat().st_mtime_ns == begun
 
 
+@pytest.mark.slow
+@pytest.mark.compiled
+def test_commands_guided_by_coverage(tmp_path: Path) -> None:
+    """Choices that reach new code are kept, and stand for commands."""
+    pytest.importorskip("atheris", reason="atheris is not installed")
+    from . import fuzz
+    from .wrapped import guided_seeds
+
+    assert fuzz.fuzz(["command-line"], inputs=2000, work=tmp_path, seed=0) == 0
+    found = list((tmp_path / "corpus" / "command-line-guided").iterdir())
+    assert len(found) > len(guided_seeds("command-line") or []) + 10
+
+
 def test_mutations_are_seeded() -> None:
     corpus = seeds()["brackets"]
     first, again = ([random_input(random.Random(5), corpus, corpus) for _ in range(3)] for _ in range(2))

@@ -31,8 +31,12 @@ def guided_seeds(name: str) -> list[bytes] | None:
     """Return what a fuzzer that is guided by coverage begins with, None where that is the reader's own inputs.
 
     What it makes of them is unwrapped bytes for `unguided`: changed bytes of a file with a checksum only reach the code
-    that checks it.
+    that checks it. Of the command line it is the choices that make a command; the first is the verb.
     """
+    if name == "command-line":
+        return [
+            bytes([verb, *range(begin, 250, step)]) for verb in range(10) for begin, step in ((1, 3), (200, 1), (2, 7))
+        ]
     if name in ("gz", "zst"):
         return [b"\0" + data for data in seeds()["brackets"]]
     return [bytes([0, *range(1, 60, 7)]), bytes([0, *range(255, 0, -9)])] if name == "parquet" else None
