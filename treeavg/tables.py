@@ -147,7 +147,7 @@ class TableReader:
         lengths = self._values(columns["length"], np.int32)
         self._refuse(lengths < 0, lambda row: f"a length of at least 0, got {lengths[row]}", "Mend the table")
         if self._admit is not None:
-            self._admit(lengths, table.nbytes)
+            self._admit(lengths, sum(column.nbytes for column in columns.values()))
         return self._dependency(columns, lengths) if self.kind == "dependency" else self._constituency(columns, lengths)
 
     def _cast(self, name: str, what: str, column: Any) -> Any:

@@ -152,6 +152,14 @@ def test_plots_that_cannot_be_written(folder: Path, capsys: pytest.CaptureFixtur
     assert not (folder / "report.html").exists()
 
 
+@pytest.mark.parametrize("plots", ["page", "./page", "page/plots"])
+def test_plots_in_place_of_the_page(plots: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Found by fuzzing: the plots were written, then the page could not be."""
+    assert run("--teachers", "one.txt", "-o", "page", "--plots", plots) == 2
+    assert f"--plots: expected a folder that is not the page, got {plots}. Name another.\n" in capsys.readouterr().err
+    assert not (folder / "page").exists()
+
+
 def test_plots_without_matplotlib(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

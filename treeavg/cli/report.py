@@ -5,9 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 import warnings
+from os.path import realpath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from treeavg.cli import options, running
+from treeavg.errors import ArgumentError
 
 if TYPE_CHECKING:
     from treeavg.errors import Problem
@@ -67,6 +70,9 @@ def run(arguments: argparse.Namespace) -> int:
         from treeavg.report.plots import require_matplotlib
 
         require_matplotlib()
+        folder, page = Path(realpath(arguments.plots)), Path(realpath(arguments.output))
+        if page in (folder, *folder.parents):
+            raise ArgumentError(f"--plots: expected a folder that is not the page, got {arguments.plots}. Name another.")
     with running.compiling_notice():
         report, problems = _built(arguments, chosen)
         with running.Progress("writing", arguments) as progress, AtomicFile(arguments.output) as file:
