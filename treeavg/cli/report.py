@@ -72,7 +72,9 @@ def run(arguments: argparse.Namespace) -> int:
         require_matplotlib()
         folder, page = Path(realpath(arguments.plots)), Path(realpath(arguments.output))
         if page in (folder, *folder.parents):
-            raise ArgumentError(f"--plots: expected a folder that is not the page, got {arguments.plots}. Name another.")
+            raise ArgumentError(
+                f"--plots: expected a folder that is not the page, got {arguments.plots}. Name another."
+            )
     with running.compiling_notice():
         report, problems = _built(arguments, chosen)
         with running.Progress("writing", arguments) as progress, AtomicFile(arguments.output) as file:
