@@ -172,6 +172,16 @@ def test_paths_that_cannot_be_written(tmp_path: Path, name: str, message: str) -
     assert names(tmp_path) == ["file"]
 
 
+@pytest.mark.parametrize("name", ["", "new/", "absent/..", "link"])
+def test_paths_that_turn_out_to_be_folders(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Found by fuzzing: refused when the file is opened, before another output of the same command is named."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link").symlink_to(tmp_path)
+    with pytest.raises(FileError, match="expected a file to write, got: Is a directory"), AtomicFile(name):
+        pytest.fail("it was opened")
+    assert names(tmp_path) == ["link"]
+
+
 @pytest.mark.parametrize(
     ("number", "advice"),
     [

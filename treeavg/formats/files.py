@@ -286,10 +286,10 @@ class AtomicFile:
             return tempfile.TemporaryFile()
         self._real = os.path.realpath(self.path)  # write through a link rather than replace it
         mode = None
+        if not os.path.basename(self.path) or os.path.isdir(self._real):  # of "", "a/" and "absent/.." it is one
+            raise IsADirectoryError(21, "Is a directory")
         if os.path.exists(self.path):
             status = os.stat(self.path)
-            if stat.S_ISDIR(status.st_mode):
-                raise IsADirectoryError(21, "Is a directory")
             if not stat.S_ISREG(status.st_mode):
                 return open(self.path, "wb")  # its real path may be none: /dev/stdout is "pipe:[12]"
             if not os.access(self._real, os.W_OK):
