@@ -7,13 +7,15 @@ import gzip
 import os
 import stat
 import sys
+import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 import treeavg
 from treeavg import FileError, FormatError, Treebank
-from treeavg.formats.files import AtomicFile, explain
+from treeavg.formats.files import AtomicFile, ByteSource, explain
 
 BANK = Treebank.from_constituents([["a", "b"]], [[(0, 2)]], labels=[["S"]])
 LINE = "(S a b)\n"
@@ -240,6 +242,33 @@ def test_standard_output_after_other_output(capfd: pytest.CaptureFixture[str]) -
     treeavg.write(BANK, "-")
     sys.stdout.flush()
     assert capfd.readouterr().out == f"first\n{LINE}"
+
+
+@pytest.mark.parametrize("suffix", [".gz", ".zst"])
+def test_a_compressed_file_that_is_given_up_gets_no_end(suffix: str, tmp_path: Path) -> None:
+    """Whoever reads the pipe sees that it is not whole; and no compressor complains later that its file is closed."""
+    if suffix == ".zst":
+        pytest.importorskip("zstandard")
+    path = tmp_path / f"pipe{suffix}"
+    os.mkfifo(path)
+    read: list[bytes] = []
+    reader = threading.Thread(target=lambda: read.append(path.read_bytes()))
+    reader.start()
+    file = AtomicFile(path)
+
+    def give_up() -> None:
+        with file:
+            file.write(os.urandom(300_000))
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        give_up()
+    reader.join()
+    assert len(read[0]) > 100_000
+    assert getattr(file._compressed, "closed", False)
+    (tmp_path / f"half{suffix}").write_bytes(read[0])
+    with pytest.raises(FormatError, match="ended before"), closing(ByteSource(tmp_path / f"half{suffix}")) as source:
+        list(iter(source.read, b""))
 
 
 def test_gzip_in_pieces(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import zlib
-from typing import IO, Any, Protocol
+from typing import IO, Any, Protocol, cast
 
 from treeavg.errors import ArgumentError, FormatError
 from treeavg.formats import limits
@@ -103,13 +103,42 @@ def decompressed(raw: IO[bytes], path: str) -> ByteReader:
     return _Decompressed(raw, path, kind) if kind else raw
 
 
-def compressed(raw: IO[bytes], path: str) -> ByteWriter | None:
-    """Return a writer that compresses into a file, or None where the suffix does not ask for it.
+class Valve:
+    """What a compressor writes to: a file, until it is shut.
+
+    A compressor holds bytes back, and writes them with its end when it is closed or forgotten. Of a file that is given
+    up that would be a message out of nowhere (the file is closed), or an end that makes half of it look whole.
 
     Parameters
     ----------
     raw : binary file
         Open for writing; it is not closed.
+    """
+
+    def __init__(self, raw: IO[bytes]) -> None:
+        self._raw: IO[bytes] | None = raw
+
+    def write(self, data: bytes) -> int:
+        """Write, or lose, all of `data`."""
+        return len(data) if self._raw is None else self._raw.write(data)
+
+    def flush(self) -> None:
+        """Hand on what the file holds back."""
+        if self._raw is not None:
+            self._raw.flush()
+
+    def shut(self) -> None:
+        """Lose all that is written from now on."""
+        self._raw = None
+
+
+def compressed(raw: Valve, path: str) -> ByteWriter | None:
+    """Return a writer that compresses into a file, or None where the suffix does not ask for it.
+
+    Parameters
+    ----------
+    raw : Valve
+        To the file.
     path : str
         Its suffix decides.
 
@@ -125,7 +154,8 @@ def compressed(raw: IO[bytes], path: str) -> ByteWriter | None:
     """
     kind = kind_of_compression(path)
     if kind == "gzip":
-        return gzip.GzipFile(filename="", mode="wb", fileobj=raw, compresslevel=6, mtime=0)
+        sink = cast("IO[bytes]", raw)  # of which nothing else is used
+        return gzip.GzipFile(filename="", mode="wb", fileobj=sink, compresslevel=6, mtime=0)
     if kind == "zstd":
         compressor = zstandard(path).ZstdCompressor(level=3, write_checksum=True)
         writer: ByteWriter = compressor.stream_writer(raw, closefd=False)

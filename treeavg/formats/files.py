@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import IO, Any, Protocol
 
 from treeavg.errors import ArgumentError, FileError, FormatError
-from treeavg.formats.compression import MAGIC, compressed, decompressed
+from treeavg.formats.compression import MAGIC, ByteWriter, Valve, compressed, decompressed
 
 BLOCK = 1 << 20
 
@@ -269,12 +269,14 @@ class AtomicFile:
         self._temporary: str | None = None
         self._later: str | None = None  # the name that a file without one gets at the end
         self._joiner: Joiner | None = None
+        self._compressed: ByteWriter | None = None
         try:
             self._raw = self._open()
         except OSError as error:
             raise explain(self.name, "write", error) from None
         try:
-            self._compressed = compressed(self._raw, self.path)
+            self._valve = Valve(self._raw)
+            self._compressed = compressed(self._valve, self.path)
         except BaseException:
             self._discard()
             raise
@@ -360,6 +362,9 @@ class AtomicFile:
     def _discard(self) -> None:
         if self._joiner is not None:
             self._joiner.abort()
+        if self._compressed is not None:
+            self._valve.shut()
+            self._compressed.close()
         try:
             self._raw.close()
         except OSError:
