@@ -66,6 +66,22 @@ def test_damaged_machine_code_is_compiled_and_kept_again(
 
 
 @pytest.mark.compiled
+def test_machine_code_that_cannot_be_read_now_is_left_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(numba.core.config, "CACHE_DIR", str(tmp_path))
+    kernels.kernel(double)(np.arange(3))
+    kept = {path: path.read_bytes() for path in tmp_path.rglob("*.nb*")}
+
+    def broken(*_: Any) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(numba.core.caching.IndexDataCacheFile, "load", broken)
+        patch.setattr(numba.core.caching.IndexDataCacheFile, "save", broken)
+        assert kernels.kernel(double)(np.arange(3)).tolist() == [0, 2, 4]
+    assert kept == {path: path.read_bytes() for path in tmp_path.rglob("*.nb*")} != {}
+
+
+@pytest.mark.compiled
 def test_other_errors_of_numba_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any, **__: Any) -> None:
         raise RuntimeError("something else")

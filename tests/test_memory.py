@@ -1,6 +1,7 @@
 """Memory that is given back: code that nobody changed, and nothing else."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -45,10 +46,27 @@ def test_what_is_used_again_comes_back() -> None:
     assert resident_memory() > 2**20
 
 
-@pytest.mark.parametrize("error", [FileNotFoundError, PermissionError])
-def test_systems_without_proc_keep_all(error: type[OSError], monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(*_: object, **__: object) -> str:
-        raise error
+@pytest.mark.parametrize("has_proc", [True, False])
+def test_what_the_system_is_told(has_proc: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[int, ...]] = []
+    library = SimpleNamespace(
+        malloc_trim=lambda kept: told.append((kept,)),
+        madvise=lambda start, size, advice: told.append((start.value, size.value, advice)),
+    )
 
-    monkeypatch.setattr(Path, "read_text", missing)
+    def smaps(*_: object, **__: object) -> str:
+        if not has_proc:
+            raise FileNotFoundError
+        return part("1000-3000", "r-xp", "/usr/lib/libone.so")
+
+    monkeypatch.setattr(memory.ctypes, "CDLL", lambda _: library)
+    monkeypatch.setattr(Path, "read_text", smaps)
+    give_back_memory()
+    assert told == ([(0,), (0x1000, 0x2000, 4)] if has_proc else [(0,)])
+
+
+def test_another_c_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is given back, and nothing is said."""
+    monkeypatch.setattr(memory.ctypes, "CDLL", lambda _: SimpleNamespace())
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: pytest.fail("it was read"))
     give_back_memory()

@@ -43,13 +43,12 @@ def give_back_memory() -> None:
     """
     try:
         library = ctypes.CDLL(None)
-        trim, advise = library.malloc_trim, library.madvise
-        mapped = _unchanged_parts(Path("/proc/self/smaps").read_text(encoding="utf-8", errors="surrogateescape"))
+        library.malloc_trim(0)
+        smaps = Path("/proc/self/smaps").read_text(encoding="utf-8", errors="surrogateescape")
     except (AttributeError, OSError, TypeError):
         return
-    trim(0)
-    for start, end in mapped:
-        advise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), _DONTNEED)
+    for start, end in _unchanged_parts(smaps):
+        library.madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), _DONTNEED)
 
 
 #: Of Linux's madvise, <bits/mman-linux.h>: the pages of a file's private part are read again when they are next used.

@@ -110,8 +110,7 @@ class TableReader:
         if not (good and kinds[what.removesuffix("s")](inner)) and not types.is_null(found):
             raise FormatError(
                 f"{self.where}: expected {type_of(self._pa, what)} in the column {name!r}, got "
-                f"{quote(str(found), 90)}. "
-                "docs/formats.md has the schema."
+                f"{quote(str(found), 90)}. docs/formats.md has the schema."
             )
 
     def read(self, table: pyarrow.Table) -> Treebank | DependencyTreebank:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 
@@ -19,6 +20,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     work = given.work.resolve()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # a process that lived on would share the next run's files
     if given.kind == "fuzz":
         from .fuzz import fuzz
 

@@ -43,6 +43,8 @@ SLOW = ("fit", "distill", "parse", "demo")
 #: Seconds of the processor that one of those may take.
 TRAINING = 60.0
 BEFORE = b"what was there before\n"
+#: What an empty input stands for.
+NOTHING = b'{"argv": ["--version"], "files": {}, "there": false}'
 
 
 class CommandLine:
@@ -98,10 +100,8 @@ class CommandLine:
 
     def _varied(self, generator: random.Random, known: Sequence[bytes]) -> bytes:
         """Return a known input with a word more, less or of another one, or with another one's files."""
-        given, other = (
-            json.loads(generator.choice(known) or b'{"argv": [], "files": {}, "there": false}') for _ in range(2)
-        )
-        words, others = given["argv"], other["argv"] or [""]
+        given, other = (json.loads(generator.choice(known) or NOTHING) for _ in range(2))
+        words, others = given["argv"], other["argv"]
         place = generator.randint(0, len(words))
         change = generator.randrange(5)
         if change == 0:
@@ -161,7 +161,7 @@ class CommandLine:
     def _run(self, data: bytes, **_: Any) -> Any:
         from treeavg.cli import main
 
-        self._given = json.loads(data or b'{"argv": ["--version"], "files": {}, "there": false}')
+        self._given = json.loads(data or NOTHING)
         self._lay_out()
         argv = self._given["argv"]
         self._oracle.seconds = TRAINING if set(SLOW) & set(argv) or not self.trains else SECONDS

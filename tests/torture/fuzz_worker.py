@@ -106,7 +106,8 @@ def instrumented(name: str, count: int, corpus: Path, folder: Path, board: Board
     import atheris
 
     with atheris.instrument_imports(include=["treeavg", "parsers.base", "parsers.json_files", "parsers.heuristics"]):
-        import_all(treeavg_modules(everything=name == "command-line"))
+        for module in treeavg_modules(everything=name == "command-line"):
+            importlib.import_module(module)
     words = folder / "pieces.dict"
     words.write_text("".join('"' + "".join(f"\\x{byte:02x}" for byte in piece) + '"\n' for piece in PIECES))
     target = make_target(name, folder)
@@ -139,12 +140,6 @@ def treeavg_modules(*, everything: bool) -> list[str]:
 
     found = [module.name for module in pkgutil.walk_packages(treeavg.__path__, "treeavg.") if not module.ispkg]
     return [name for name in found if not re.search(r"distill|cluster|__main__|parse|fit$|training", name)]
-
-
-def import_all(modules: list[str]) -> None:
-    """Import modules."""
-    for module in modules:
-        importlib.import_module(module)
 
 
 def guided_corpus(name: str, corpus: Path, target: Any) -> tuple[Path, Callable[[bytes], bytes]]:

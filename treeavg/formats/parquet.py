@@ -116,7 +116,7 @@ class TableBatches:
                 f"{self._name}: expected {sum(groups):,} rows as its row groups say, got {metadata.num_rows:,} by its "
                 "end. Is it whole?"
             )
-        if not groups or not sum(groups):
+        if not sum(groups):
             raise FormatError(f"{self._name}: expected at least one tree, got no rows. Check what wrote it.")
         return sum(groups)
 

@@ -44,6 +44,8 @@ def _make_forgiving(cache: Any) -> None:
     def load_or_forget(*key: Any) -> Any:
         try:
             return load(*key)
+        except OSError:  # it cannot be read now, but may be sound
+            return None
         except Exception:  # bytes cut off or changed may be unpickled into any error
             with contextlib.suppress(OSError):
                 cache.flush()
